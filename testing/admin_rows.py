@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import insert, update
 
@@ -17,6 +17,7 @@ from gateway.storage.database import Database
 from gateway.storage.tables import (
     auto_top_ups,
     demand_votes,
+    incidents,
     payments,
     stripe_events,
     usage_hours,
@@ -48,6 +49,15 @@ async def put_event(database: Database, name: str) -> None:
         await connection.execute(
             insert(stripe_events).values(id=name, created_at=NOW, received_at=NOW, **values)
         )
+
+
+async def put_incident(database: Database, model: str) -> str:
+    """Store an incident that has ended; return its id."""
+    incident_id = new_id()
+    values = {"started_at": NOW - timedelta(minutes=9), "ended_at": NOW}
+    async with database.write() as connection:
+        await connection.execute(insert(incidents).values(id=incident_id, model_id=model, **values))
+    return incident_id
 
 
 async def put_odd_payment(database: Database, buyer: Customer) -> str:

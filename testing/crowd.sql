@@ -125,5 +125,17 @@ SELECT crowd_id('gateway', g), m.id, 'http://10.0.0.' || w || ':8080', replace('
 FROM (SELECT id
 FROM models ORDER BY id LIMIT LIVE) AS m, generate_series(1, 2) AS g, generate_series(1, 3) AS w;
 
+-- step: incidents
+INSERT INTO incidents (id, model_id, started_at, ended_at)
+SELECT crowd_id('incident', h), m.id, now() - make_interval(hours => CAST(h AS integer)), CASE h WHEN 0 THEN NULL
+    ELSE now() - make_interval(hours => CAST(h AS integer)) + interval '9 minutes' END
+FROM (SELECT id
+FROM models ORDER BY id LIMIT 1) AS m, generate_series(0, 1000) AS h;
+
+-- step: incident_updates
+INSERT INTO incident_updates (id, incident_id, posted_at, title, words)
+SELECT crowd_id('update', n), crowd_id('incident', 7), now(), 'A full disk', 'It is replaced.'
+FROM generate_series(1, 50) AS n;
+
 -- step: statistics
 ANALYZE;

@@ -11,7 +11,7 @@ from gateway import wall
 from gateway.cli.acting import acting_as, because, operator_of
 from gateway.cli.printing import as_json, asynchronous, opened, say, show
 from gateway.control_plane.back_office import incidents
-from gateway.control_plane.status.incidents import recent
+from gateway.control_plane.status.incidents import find, recent
 
 
 @click.group("incidents")
@@ -64,6 +64,41 @@ async def post(incident: str, *, title: str, words: str, reason: str, acting: st
             connection, operator, incident, title=title, words=words, reason=reason
         )
     say("Posted: /status shows it within seconds.")
+
+
+@incidents_group.command("show", epilog="Example: gateway incidents show ID")
+@click.argument("incident")
+@as_json
+@asynchronous
+async def show_incident(incident: str, *, as_json: bool) -> None:
+    """Show what was said of an incident, the newest first, with the ids of the updates."""
+    async with opened() as database, database.read() as connection:
+        found = await find(connection, incident)
+    if as_json:
+        show(found, as_json=True)
+        return
+    say(f"{found.title}: {found.model_id}, {found.lasted(wall.now())}")
+    show(list(found.updates), as_json=False, title="updates")
+
+
+@incidents_group.command(
+    "correct",
+    epilog="Example: gateway incidents correct UPDATE --title 'A full disk' --words 'Replaced.'",
+)
+@click.argument("update")
+@click.option("--title", required=True, help="What the update calls the incident.")
+@click.option("--words", required=True, help="What it says instead.")
+@because
+@acting_as
+@asynchronous
+async def correct(update: str, *, title: str, words: str, reason: str, acting: str | None) -> None:
+    """Replace what an update says; the audit trail keeps what it said before."""
+    async with opened() as database, database.write() as connection:
+        operator = await operator_of(connection, acting)
+        await incidents.correct(
+            connection, operator, update, title=title, words=words, reason=reason
+        )
+    say("Corrected: /status shows it within seconds.")
 
 
 class _Line(msgspec.Struct, frozen=True, kw_only=True):

@@ -98,6 +98,8 @@ async def test_each_source_tells_its_cause(database: Database, owner: Ledger):
     }
     assert needs["dispute"].severity == "critical"
     assert needs["domain"].subject == "burner.example"
+    down = needs["down"]
+    assert down.steps[-1].href == f"/admin/incidents/{down.key.partition(':')[2]}"
     for key in ("down", "stuck", "stripe-events", "mail-failed", "webhooks", "launch"):
         assert needs[key].since == HOURS_AGO
 

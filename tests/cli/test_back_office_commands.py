@@ -57,6 +57,8 @@ COMMANDS_OF = {
     "/admin/bulk/do": "keys revoke|mail retry|events replay|demand set-aside|demand restore",
     "/admin/mail/{mail_id:str}/resend": "mail retry",
     "/admin/events/{event_id:str}/replay": "events replay",
+    "/admin/incidents/{incident_id:str}/post": "incidents post",
+    "/admin/incidents/{incident_id:str}/correct": "incidents correct",
     "/admin/snooze": "attention snooze",
     "/admin/snooze/end": "attention unsnooze",
     "/admin/workers/{action:str}": "workers drain|workers undrain|workers check",
@@ -86,7 +88,6 @@ OF_COMMANDS = {
     "keys rotate": "shows a secret, which customers have made for them in the console",
     "keys mac rotate": "is about the service's own secrets",
     "keys mac drop": "and takes one away that leaked",
-    "incidents post": "says in public what an operator has found out",
     "organizations create": "for who does not sign up",
     "workers pin": "asks the worker from where the command runs",
     "export": "writes a file where the command runs",
@@ -99,12 +100,11 @@ READING = {
     "attention list", "attention rules", "audit", "billing attention", "billing evidence",
     "billing payments", "books", "check", "credits approvals", "credits balance", "credits ledger",
     "demand asked", "demand list", "demand votes", "estimate", "events list", "incidents list",
-    "keys list", "keys mac list", "launches list", "launches preview", "launches show", "mail list",
-    "models check", "models demand", "models diff", "models list", "models price-effect",
-    "models show",
-    "operators list", "organizations list", "receipts verify", "search", "secrets generate",
-    "secrets keys", "secrets status", "settings", "trail list", "trail verify", "waitlist list",
-    "workers key", "workers list",
+    "incidents show", "keys list", "keys mac list", "launches list", "launches preview",
+    "launches show", "mail list", "models check", "models demand", "models diff", "models list",
+    "models price-effect", "models show", "operators list", "organizations list", "receipts verify",
+    "search", "secrets generate", "secrets keys", "secrets status", "settings", "trail list",
+    "trail verify", "waitlist list", "workers key", "workers list",
 }  # fmt: skip
 RUNNING = {"dev", "run", "migrate", "secrets reseal"}
 """What sets the machine up, and asks no operator."""
@@ -189,6 +189,7 @@ async def _prepared(url: str, folder: Path) -> dict[str, list[str]]:
         "operators role": ["ops@example.com", "read"], "operators reset": ["ops@example.com"],
         "operators remove": ["ops@example.com"], "secrets retire": ["3f2a9c017b44"],
         "incidents post": [new_id(), "--title", "A full disk", "--words", "It is replaced."],
+        "incidents correct": [new_id(), "--title", "A full disk", "--words", "It is replaced."],
         "export": [owner, str(folder / "acme.jsonl.gz")],
     }  # fmt: skip
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 import msgspec
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway import wall
 from gateway.errors import BadRequest, NotFound
-from gateway.identifiers import new_id
+from gateway.identifiers import is_id, new_id
 from gateway.storage.database import count
 from gateway.storage.tables import incident_updates, incidents
 
@@ -21,6 +22,7 @@ WORDS_CHARACTERS_MAX = 2_000
 UPDATES_MAX = 50
 """Most updates of one incident."""
 _READ_MAX = 1_000
+_NOTHING_NEW = "This is what it says already."
 
 
 class IncidentNotFound(NotFound):
@@ -29,8 +31,14 @@ class IncidentNotFound(NotFound):
     code = "incident_not_found"
 
 
+class UpdateNotFound(NotFound):
+    """There is no update of that id."""
+
+    code = "incident_update_not_found"
+
+
 class BadUpdate(BadRequest):
-    """An update that is empty, too long, or one too many."""
+    """An update that is empty, too long, one too many, or says nothing new."""
 
     code = "bad_update"
 
@@ -38,29 +46,56 @@ class BadUpdate(BadRequest):
 class IncidentUpdate(msgspec.Struct, frozen=True, kw_only=True):
     """What was said at a time."""
 
+    id: str
     posted_at: datetime
     title: str
     words: str
 
 
-async def add(connection: AsyncConnection, incident_id: str, title: str, words: str) -> None:
+class Correction(NamedTuple):
+    """An update of an incident, before and after it was corrected."""
+
+    incident_id: str
+    before: IncidentUpdate
+    after: IncidentUpdate
+
+
+async def add(
+    connection: AsyncConnection, incident_id: str, title: str, words: str
+) -> IncidentUpdate:
     """Say something of an incident. Raises IncidentNotFound or BadUpdate."""
-    title, words = title.strip(), words.strip()
-    if not 1 <= len(title) <= TITLE_CHARACTERS_MAX:
-        raise BadUpdate(f"Title: 1 to {TITLE_CHARACTERS_MAX} characters.", param="title")
-    if not 1 <= len(words) <= WORDS_CHARACTERS_MAX:
-        raise BadUpdate(f"Words: 1 to {WORDS_CHARACTERS_MAX:,} characters.", param="words")
+    added = _checked(IncidentUpdate(id=new_id(), posted_at=wall.now(), title=title, words=words))
     found = select(incidents.c.id).where(incidents.c.id == incident_id).with_for_update()
     if await connection.scalar(found) is None:
-        raise IncidentNotFound(f"There is no incident {incident_id[:50]}: see incidents list.")
+        raise not_found(incident_id)
     mine = incident_updates.c.incident_id == incident_id
     if await count(connection, incident_updates, mine) >= UPDATES_MAX:
         raise BadUpdate(f"An incident has at most {UPDATES_MAX} updates.")
+    newest = (await of_all(connection, [incident_id])).get(incident_id, [])[:1]
+    if any(_says_the_same(added, one) for one in newest):
+        raise BadUpdate(_NOTHING_NEW, param="words")
     await connection.execute(
-        insert(incident_updates).values(
-            id=new_id(), incident_id=incident_id, posted_at=wall.now(), title=title, words=words
-        )
+        insert(incident_updates).values(incident_id=incident_id, **msgspec.structs.asdict(added))
     )
+    return added
+
+
+async def correct(
+    connection: AsyncConnection, update_id: str, title: str, words: str
+) -> Correction:
+    """Replace what an update says; its time stays. Raises UpdateNotFound or BadUpdate."""
+    table = incident_updates.c
+    query = select(incident_updates).where(table.id == update_id).with_for_update()
+    row = (await connection.execute(query)).one_or_none() if is_id(update_id) else None
+    if row is None:
+        raise UpdateNotFound(f"There is no update {update_id[:50]} of an incident.")
+    before = IncidentUpdate(id=row.id, posted_at=row.posted_at, title=row.title, words=row.words)
+    after = _checked(msgspec.structs.replace(before, title=title, words=words))
+    if _says_the_same(after, before):
+        raise BadUpdate(_NOTHING_NEW, param="words")
+    changed = update(incident_updates).where(table.id == update_id)
+    await connection.execute(changed.values(title=after.title, words=after.words))
+    return Correction(row.incident_id, before, after)
 
 
 async def of_all(
@@ -79,6 +114,25 @@ async def of_all(
     )
     for row in found:
         said[row.incident_id].append(
-            IncidentUpdate(posted_at=row.posted_at, title=row.title, words=row.words)
+            IncidentUpdate(id=row.id, posted_at=row.posted_at, title=row.title, words=row.words)
         )
     return said
+
+
+def not_found(incident_id: str) -> IncidentNotFound:
+    """Return the error of an id that is no incident's."""
+    return IncidentNotFound(f"There is no incident {incident_id[:50]}.")
+
+
+def _checked(said: IncidentUpdate) -> IncidentUpdate:
+    """Return an update without the space around its words. Raises BadUpdate."""
+    title, words = said.title.strip(), said.words.strip()
+    if not 1 <= len(title) <= TITLE_CHARACTERS_MAX:
+        raise BadUpdate(f"Title: 1 to {TITLE_CHARACTERS_MAX} characters.", param="title")
+    if not 1 <= len(words) <= WORDS_CHARACTERS_MAX:
+        raise BadUpdate(f"Words: 1 to {WORDS_CHARACTERS_MAX:,} characters.", param="words")
+    return msgspec.structs.replace(said, title=title, words=words)
+
+
+def _says_the_same(one: IncidentUpdate, other: IncidentUpdate) -> bool:
+    return (one.title, one.words) == (other.title, other.words)

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from time import monotonic
 from typing import NamedTuple
 
 import msgspec
-from sqlalchemy import func, insert, or_, select, update
+from sqlalchemy import RowMapping, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -26,12 +26,14 @@ from gateway import wall
 from gateway.control_plane.status import incident_updates
 from gateway.control_plane.status.incident_updates import IncidentUpdate
 from gateway.control_plane.workers import commands
-from gateway.identifiers import new_id
+from gateway.identifiers import is_id, new_id
 from gateway.snapshots import Catalog, WorkerState
 from gateway.storage.database import Database
-from gateway.storage.tables import incidents, models
+from gateway.storage.tables import incidents, model_answers, models, total
 
 _LISTED_MAX = 100
+_FAILURE = 5
+"""The first digit of a response that is the service's fault."""
 _FRESH_SECONDS = 5.0
 """How old what the status page tells of the past may be."""
 
@@ -55,6 +57,13 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
         """Return its duration so far in words."""
         minutes = round(((self.ended_at or now) - self.started_at).total_seconds() / 60)
         return f"{minutes:,} min" if minutes else "under a minute"
+
+
+class IncidentResponses(NamedTuple):
+    """IncidentResponses to requests that named a model; `failed` are those of 500 or more."""
+
+    all: int
+    failed: int
 
 
 class Incidents:
@@ -141,7 +150,57 @@ async def recent(connection: AsyncConnection, since: datetime) -> list[Incident]
         .order_by(incidents.c.started_at.desc())
         .limit(_LISTED_MAX)
     )
-    rows = found.mappings().all()
+    return await _with_updates(connection, found.mappings().all())
+
+
+async def listed(
+    connection: AsyncConnection,
+    *,
+    is_open: bool | None = None,
+    before: str = "",
+    limit: int = _LISTED_MAX,
+) -> list[Incident]:
+    """Return incidents, those that are open or those that ended, newest first, below an id."""
+    query = select(incidents)
+    if is_open is not None:
+        ended_at = incidents.c.ended_at
+        query = query.where(ended_at.is_(None) if is_open else ended_at.is_not(None))
+    if is_id(before):
+        query = query.where(incidents.c.id < before)
+    found = await connection.execute(query.order_by(incidents.c.id.desc()).limit(limit))
+    return await _with_updates(connection, found.mappings().all())
+
+
+async def find(connection: AsyncConnection, incident_id: str) -> Incident:
+    """Return an incident. Raises IncidentNotFound."""
+    if not is_id(incident_id):
+        raise incident_updates.not_found(incident_id)
+    found = await connection.execute(select(incidents).where(incidents.c.id == incident_id))
+    one = await _with_updates(connection, found.mappings().all())
+    if not one:
+        raise incident_updates.not_found(incident_id)
+    return one[0]
+
+
+async def responses(
+    connection: AsyncConnection, incident: Incident, now: datetime
+) -> IncidentResponses:
+    """Count the responses to requests for its model in the hours that an incident touched."""
+    table = model_answers.c
+    found = await connection.execute(
+        select(table.status_class, total(table.answers))
+        .where(
+            table.hour > incident.started_at - timedelta(hours=1),
+            table.hour <= (incident.ended_at or now),
+            table.model_id == incident.model_id,
+        )
+        .group_by(table.status_class)
+    )
+    classes = {row[0]: row[1] for row in found}
+    return IncidentResponses(sum(classes.values()), classes.get(_FAILURE, 0))
+
+
+async def _with_updates(connection: AsyncConnection, rows: Sequence[RowMapping]) -> list[Incident]:
     said = await incident_updates.of_all(connection, [row["id"] for row in rows])
     return [Incident(**row, updates=tuple(said.get(row["id"], ()))) for row in rows]
 

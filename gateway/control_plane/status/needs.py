@@ -44,7 +44,10 @@ async def down(connection: AsyncConnection, _now: datetime) -> list[Need]:
             subject=row.model_id,
             words="has no ready worker: its requests are refused",
             since=row.started_at,
-            steps=(Step("Open workers", "/admin/workers"),),
+            steps=(
+                Step("Open workers", "/admin/workers"),
+                Step("Tell the public", f"/admin/incidents/{row.id}"),
+            ),
         )
         for row in found
     ]

@@ -58,6 +58,7 @@ _TYPED = {
     "code": "Six-digit code",
     "reason": "Reason",
     "words": "In words",
+    "title": "Title",
     "ticket": "Ticket",
     "id": "Model",
     "flex": "Flex price per million tokens, in dollars",

@@ -13,7 +13,7 @@ from gateway.control_plane.back_office import approvals, model_control
 from gateway.control_plane.billing import credit
 from gateway.control_plane.catalog import toml
 from gateway.storage.database import Database
-from gateway.storage.tables import api_keys, ledger_entries, price_changes, users
+from gateway.storage.tables import api_keys, incident_updates, ledger_entries, price_changes, users
 from testing.back_office import ADMIN
 
 MIA, BO, KIM = "mia@example.com", "bo@example.com", "kim@example.com"
@@ -33,6 +33,7 @@ class World(NamedTuple):
     mail_id: str
     """It failed."""
     vote_id: str
+    incident_id: str
     model_id: str
 
     async def scalar(self, query: Any) -> Any:
@@ -67,6 +68,8 @@ async def of_money(world: World, name: str, why: str, *said: str) -> Deed | None
             async with world.database.read() as connection:
                 lots = (await credit.balance(connection, world.organization_id)).lots
             granted = [one.id for one in lots if not one.source_ref.startswith("payment:")]
+            if not granted:
+                return None
             chosen = granted[int(lot) % len(granted)]
             fields |= {"lot": chosen, "amount": dollars}
             command = ("credits", "take", world.organization_id, chosen, dollars)
@@ -193,6 +196,20 @@ def _file(world: World, name: str, text: str) -> str:
     file = Path(world.database.url.database).with_name(f"{name}.toml")
     file.write_text(text)
     return str(file)
+
+
+async def of_incident(world: World, name: str, why: str, *said: str) -> Deed | None:
+    """Return a deed that tells the public of the incident; None if there is nothing to correct."""
+    page, (title, words) = f"/admin/incidents/{world.incident_id}", said
+    fields, subject = {"title": title, "words": words, "reason": why}, world.incident_id
+    path = f"{page}/{name}"
+    if name == "correct":
+        first = select(incident_updates.c.id).order_by(incident_updates.c.id)
+        if (subject := await world.scalar(first)) is None:
+            return None
+        page, fields["update"] = f"{page}?correct={subject}", subject
+    command = ("incidents", name, subject, "--title", title, "--words", words, "--reason", why)
+    return Deed(page, path, fields, command, BO)
 
 
 async def of_service(world: World, name: str, why: str, *said: str) -> Deed:

@@ -29,8 +29,9 @@ from gateway.control_plane.demand import launch_progress, waitlist
 from gateway.control_plane.payments import auto_top_up, customers
 from gateway.control_plane.payments.auto_top_up import TopUpRules
 from gateway.fake_stripe.fake import FakeStripe
+from gateway.identifiers import new_id
 from gateway.settings import Settings
-from gateway.storage.tables import demand_votes, outbox, stripe_events, users
+from gateway.storage.tables import demand_votes, incidents, outbox, stripe_events, users
 from gateway.storage.tables import payments as payment_rows
 from testing.back_office import check, ledger_of_organization, owned_organization, post, trail_of
 from testing.browsing import Browser, field
@@ -50,6 +51,7 @@ from tests.control_plane.back_office.deeds import (
     Deed,
     World,
     of_account,
+    of_incident,
     of_model,
     of_money,
     of_service,
@@ -161,14 +163,21 @@ def drawn(seed: int) -> list[Step]:
         ("operator", "add", "new@example.com"), ("operator", "role", "finance"),
         ("operator", chance.choice(["reset", "remove"])),
     ]  # fmt: skip
+    incident: list[tuple[str, ...]] = [
+        ("post", "A full disk", "We look into it."), ("post", "A full disk", "Sorry.\nOver."),
+        ("post", chance.choice(["", "x" * 200]), "words"),
+        ("correct", " A full disk ", chance.choice(["It broke.", "It broke twice."])),
+        ("correct", "A disk", chance.choice([" ", "It broke."])),
+    ]  # fmt: skip
     groups = ((of_money, money), (of_account, account), (of_model, model),
-              (of_service, service))  # fmt: skip
+              (of_service, service), (of_incident, incident))  # fmt: skip
     steps: list[Step] = [
         (of, name, why, tuple(said)) for of, all_ in groups for name, *said in all_
     ]
     chance.shuffle(steps)
-    # what would leave nothing to do for others
-    last: list[Step] = [(of_account, "revoke", why, ("",)), (of_account, "abandon", why, ())]
+    # what needs others to have been done, or would leave nothing to do for them
+    last: list[Step] = [(of_incident, "correct", why, ("A disk", "It broke, and is replaced."))]
+    last += [(of_account, "revoke", why, ("",)), (of_account, "abandon", why, ())]
     large: Step = (of_money, "grant", why, ("500", "promo", ""))
     return [*steps, *last, large, (of_money, "approve", why, ())]
 
@@ -225,7 +234,9 @@ async def _made(made: Process, browsers: dict[str, Browser], fake: FakeStripe) -
         user_id = await connection.scalar(select(users.c.id).where(users.c.email == ADA))
         cast = vote(user_id, STELLA, now)
         await connection.execute(insert(demand_votes).values(**cast))
-    return World(database, owner, payment_id, odd.id, mail_id, cast["id"], STELLA)
+        incident = {"id": new_id(), "model_id": STELLA, "started_at": now, "ended_at": now}
+        await connection.execute(insert(incidents).values(incident))
+    return World(database, owner, payment_id, odd.id, mail_id, cast["id"], incident["id"], STELLA)
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -255,5 +266,6 @@ async def test_both_doors_lead_to_the_same(
         "key.revoked", "key.changed", "note.written", "mail.resent", "payment.read",
         "payment.seen", "payment.abandoned", "worker.drained", "worker.undrained",
         "worker.checked", "model.state_changed", "vote.set_aside", "event.replayed",
-        "operator.added", "model.edited", "model.added",
+        "operator.added", "model.edited", "model.added", "incident.update_posted",
+        "incident.update_corrected",
     }  # fmt: skip

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from gateway.dates import day_text
-from testing.admin_rows import NOW, await_launch, make_key, put_event, put_vote, use
+from testing.admin_rows import NOW, await_launch, make_key, put_event, put_incident, put_vote, use
 from testing.admin_steps import do_to_many, open_organization, pick, rail
 from testing.admin_stories import Kind, Office, tells
 from testing.back_office import Acted
@@ -240,6 +240,44 @@ def test_a_worker_is_drained_examined_and_let_serve(office: Office):
         Acted("operator", "worker.undrained", f"worker:{url}", drains, serves, "The disk is in")
     ]
     assert left.mails == []
+
+
+@tells("/admin/incidents/{incident_id}/post", "/admin/incidents/{incident_id}/correct")
+def test_the_public_is_told_of_an_incident(office: Office):
+    incident_id = office.run(put_incident(office.database, MINILM))
+    page = office.page("operator")
+    rail(page, "Incidents")
+    office.look(page, "incidents")
+    page.get_by_role("link", name=f"{MINILM} was unavailable").first.click()
+    page.get_by_label("Title").fill("A full disk")
+    page.get_by_label("Words").fill("It is replacd.")
+    page.get_by_label("Reason").fill("People ask")
+    office.look(page, "incident")
+    with office.watched() as left:
+        page.get_by_role("button", name="Publish").click()
+        expect(page.get_by_role("status")).to_contain_text("It is published")
+    (entry,) = left.entries
+    posted = {"title": "A full disk", "words": "It is replacd.", "update": ANY}
+    told = ("operator", "incident.update_posted", f"incident:{incident_id}")
+    assert entry == Acted(*told, {}, posted, "People ask")
+    assert left.mails == []
+
+    page.get_by_role("link", name="Correct").click()
+    expect(page.get_by_label("Words")).to_have_value("It is replacd.")
+    page.get_by_label("Words").fill("It is replaced.")
+    page.get_by_label("Reason").fill("A typo")
+    office.look(page, "incident-correct")
+    with office.watched() as left:
+        page.get_by_role("button", name="Publish the correction").click()
+        expect(page.get_by_role("status")).to_contain_text("It is corrected")
+    (entry,) = left.entries
+    assert entry[1:3] == ("incident.update_corrected", f"incident:{incident_id}")
+    assert (entry.before, entry.after) == (posted, posted | {"words": "It is replaced."})
+    assert left.mails == []
+    page.get_by_role("link", name="Status page").click()
+    expect(page.locator(f"[id='{incident_id}']")).to_contain_text("It is replaced.")
+    page.get_by_role("link", name="Write an update").first.click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("A full disk")
 
 
 @tells("/admin/models/new", f"{MODEL}/edit", f"{MODEL}/state")

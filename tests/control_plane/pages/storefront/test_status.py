@@ -33,7 +33,8 @@ from gateway.dates import moment_text
 from gateway.identifiers import new_id
 from gateway.snapshots import WorkerStatus
 from gateway.storage.tables import incidents, model_answers, models, trail_entries
-from testing.browsing import Browser
+from testing.browsing import Browser, sign_in
+from testing.operators import sign_in_operator
 from tests.control_plane.conftest import MINILM, STELLA
 from tests.control_plane.pages.conftest import counted
 
@@ -149,6 +150,14 @@ async def test_what_an_operator_says_is_public(gateway: Process, browser: Browse
     assert [entry.action for entry in found] == ["incident.update_posted"] * 2
 
 
+async def test_an_operator_is_led_to_where_words_are_written(gateway: Process, browser: Browser):
+    incident_id = await incident(gateway, datetime.now(UTC) - timedelta(hours=2), None)
+    await sign_in(browser, gateway, "ada@example.com")
+    assert f"/admin/incidents/{incident_id}" not in (await browser.get("/status")).text
+    await sign_in_operator(browser, gateway, "ops@example.com", "read")
+    assert f'href="/admin/incidents/{incident_id}"' in (await browser.get("/status")).text
+
+
 @pytest.mark.parametrize(
     ("title", "words"),
     [
@@ -168,10 +177,19 @@ async def test_words_have_bounds(gateway: Process, title: str, words: str):
 
 async def test_updates_have_a_bound(gateway: Process):
     incident_id = await incident(gateway, NOW, None)
-    for _ in range(UPDATES_MAX):
-        await post(gateway, incident_id, "title", "words")
+    for number in range(UPDATES_MAX):
+        await post(gateway, incident_id, "title", f"words {number}")
     with pytest.raises(BadUpdate):
         await post(gateway, incident_id, "title", "words")
+
+
+async def test_a_form_that_is_sent_twice_says_it_once(gateway: Process):
+    incident_id = await incident(gateway, NOW, None)
+    await post(gateway, incident_id, "title", "words")
+    with pytest.raises(BadUpdate):
+        await post(gateway, incident_id, " title", "words ")
+    await post(gateway, incident_id, "title", "more words")
+    await post(gateway, incident_id, "title", "words")  # which may be true once more
 
 
 async def test_programs_of_other_sites_read_it(gateway: Process, browser: Browser):
