@@ -22,6 +22,15 @@ MODEL = "/admin/models/{owner}/{name}"
 LAUNCH = "/admin/launches/{owner}/{name}"
 
 
+def test_the_rail_is_one_column(office: Office):
+    page = office.page("read")
+    edges = page.locator(".rail li a").evaluate_all(
+        "links => links.map(link => link.getBoundingClientRect().left)"
+    )
+    assert len(edges) > 10
+    assert len(set(edges)) == 1
+
+
 @tells("/admin/snooze", "/admin/snooze/end")
 def test_a_need_is_put_off(office: Office):
     page = office.page("support")
