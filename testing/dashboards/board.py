@@ -6,6 +6,7 @@ installation: the data source, the gateways and the place of the runbooks are va
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -253,8 +254,9 @@ def _alerts_firing() -> dict[str, Any]:
     }
 
 
+@cache
 def _runbooks() -> dict[str, str]:
-    """Return the runbook of each alert."""
+    """Return the runbook of each alert, read once: YAML is slow to read."""
     return {
         rule["alert"]: rule["annotations"]["runbook_url"]
         for path in RULES
