@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date
+from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 
@@ -143,11 +145,17 @@ class ReviewedPage(ModelPage, frozen=True, kw_only=True, forbid_unknown_fields=T
     faq: tuple[Question, ...]
 
 
+@cache
 def reviewed() -> Mapping[str, ModelPage]:
-    """Read all files, by model id."""
+    """Return the pages of all files, by model id, read once a process."""
+    return MappingProxyType(read(_FOLDER))
+
+
+def read(folder: Path) -> dict[str, ModelPage]:
+    """Read the files of a folder. Raises msgspec.ValidationError for what is not as it must be."""
     pages = [
         msgspec.toml.decode(file.read_bytes(), type=ReviewedPage)
-        for file in sorted(_FOLDER.glob("*.toml"))
+        for file in sorted(folder.glob("*.toml"))
     ]
     return {page.id: page for page in pages}
 
