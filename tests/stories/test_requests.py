@@ -42,6 +42,41 @@ def awaited(page: Page, text: str) -> None:
     raise AssertionError(page.content())
 
 
+def test_a_first_call_that_is_refused_says_so(
+    page: Page,
+    service: Service,
+    mailbox: Mailbox,
+    address: str,
+    *,
+    context_has_javascript: bool,
+):
+    page.goto("/sign-in?next=/console")
+    sign_in(page, mailbox, f"refused-{address}")
+    page.get_by_role("button", name="Create my first key").click()
+    secret = re.search(r"sk-[0-9A-Za-z]{46}", page.content())
+    assert secret
+    assert call(service, secret[0], model="BAAI/bge-m4").status_code == 404
+    line = page.locator("#first-call")
+    if not context_has_javascript:
+        line.get_by_role("link", name="Check again").click()
+        awaited(page, "Your last call: 404")
+    expect(line).to_contain_text("Your last call: 404 model_not_found, not charged.")
+    expect(line).to_contain_text("Waiting for your first successful call")
+    found = seen(page, "first-call-refused", is_scripted=context_has_javascript)
+    waiting = line.get_by_role("link", name="Check again").get_attribute("href")
+    assert waiting
+    line.get_by_role("link", name="See this request").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("model_not_found")
+    expect(page.get_by_text("What to do:")).to_be_visible()
+
+    assert call(service, secret[0]).status_code == 200
+    page.goto(waiting)
+    if not context_has_javascript:
+        awaited(page, "Your first call: 200")
+    expect(line).to_contain_text("Your first call: 200")
+    assert not found, found
+
+
 def test_errors_lead_to_their_reason(
     page: Page,
     service: Service,

@@ -145,6 +145,19 @@ async def find(
     )
 
 
+async def last_refused(
+    connection: AsyncConnection, organization_id: str, key_id: str, since: datetime
+) -> LoggedRequest | None:
+    """Return the newest request of a key that got no good answer since a time."""
+    log = request_log.c
+    query = _logged(organization_id).where(
+        log.request_id >= first_id(since), log.key_id == key_id, log.status >= ERRORS_FROM
+    )
+    found = await connection.execute(query.order_by(log.request_id.desc()).limit(1))
+    row = found.one_or_none()
+    return _request(row, {}) if row else None
+
+
 async def choices(connection: AsyncConnection, organization_id: str) -> Choices:
     """Return what there is to choose from."""
     log = request_log.c

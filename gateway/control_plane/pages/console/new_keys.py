@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from litestar import Request, Response, get
 from litestar.di import NamedDependency, Provide
-from litestar.params import FromPath, QueryParameter, URLEncodedBody
+from litestar.params import FromPath, FromQuery, QueryParameter, URLEncodedBody
 
 from gateway import wall
 from gateway.control_plane.accounts import key_listing, organizations
@@ -17,6 +17,8 @@ from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.billing import first_calls
 from gateway.control_plane.catalog.listings import Listing, Shelf
 from gateway.control_plane.pages.console.key_forms import NewKeyForm, prefilled
+from gateway.control_plane.pages.console.requests import error_of
+from gateway.control_plane.status import logged_requests
 from gateway.control_plane.web import snippets
 from gateway.control_plane.web.forms import FormPage, RefusedForm, post_form
 from gateway.control_plane.web.recording import MemberTrail
@@ -103,16 +105,26 @@ async def await_first_call(
     visitor: NamedDependency[Visitor],
     key_id: FromPath[str],
     look: Annotated[int, QueryParameter(ge=1, le=LOOKS_MAX)] = 1,
+    seen: FromQuery[str] = "",
 ) -> Response[str]:
-    """Show the first call of a key, or wait for it; to htmx, the line alone."""
+    """Show the first call of a key, or what its last one got, and wait; to htmx, the line alone.
+
+    `seen` is the request that the line told of before: it is announced once.
+    """
+    own, refused = visitor.organization_id, None
     async with database.read() as connection:
-        key = await key_listing.find(connection, visitor.organization_id, key_id)
+        key = await key_listing.find(connection, own, key_id)
         call = await first_calls.of_key(connection, key)
+        if call is None:
+            refused = await logged_requests.last_refused(connection, own, key.id, key.created_at)
     return render(
         "console/first_call.html" if is_fragment(request) else "console/first_call_page.html",
         section="keys",
         key=key,
         call=call,
+        refused_call=refused,
+        error=error_of(refused) if refused else None,
+        is_news=refused is not None and refused.request_id != seen,
         look=look,
         pause=_pause(look),
     )
@@ -141,6 +153,7 @@ def shown(
         listing=listing,
         waits=waits,
         call=None,
+        refused_call=None,
         look=0,
         pause=_pause(0),
     )

@@ -112,7 +112,7 @@ async def show_request(
         "console/request.html",
         section="requests",
         one=found,
-        error=_error_of(found.status, found.code),
+        error=error_of(found),
         days_kept=settings.request_log_days,
         has_receipts=settings.receipts,
     )
@@ -146,10 +146,10 @@ def _filter(outcome: str, code: str, key: str, model: str, day: str) -> RequestF
     )
 
 
-def _error_of(status: int, code: str) -> type[GatewayError] | None:
-    """Return the documented error of a status and code; those without a code have their type."""
+def error_of(one: LoggedRequest) -> type[GatewayError] | None:
+    """Return the documented error of a request; those without a code have their type."""
     for kind in documented():
-        if (kind.status, kind.code or kind.type) == (status, code):
+        if (kind.status, kind.code or kind.type) == (one.status, one.code):
             return kind
     return None
 

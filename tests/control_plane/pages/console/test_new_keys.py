@@ -1,16 +1,18 @@
 """New keys: one click for the first, a small form for others, and the first call with one."""
 
 import re
+from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import insert, select
 
+from gateway import wall
 from gateway.app.process import Process
 from gateway.control_plane.pages.console.new_keys import LOOKS_MAX, LOOKS_OFTEN
 from gateway.data_plane.metering.port import Charge
 from gateway.identifiers import new_id
-from gateway.storage.tables import api_keys
-from testing.browsing import Browser, sign_in
+from gateway.storage.tables import api_keys, request_log
+from testing.browsing import Browser, sign_in, squeezed
 from testing.gateways import settled
 from tests.control_plane.conftest import MINILM, rows
 from tests.control_plane.pages.conftest import Fields
@@ -84,6 +86,50 @@ async def test_a_page_waits_for_the_first_call_and_shows_it(gateway: Process, br
     assert "Your first call: 200</strong>, 5 tokens, $0.00000004." in done
     assert "hx-get" not in done
     assert (await browser.get(f"/console/keys/{new_id()}/first-call")).status_code == 404
+
+
+async def test_while_a_page_waits_it_tells_what_the_last_call_got(
+    gateway: Process, browser: Browser
+):
+    await sign_in(browser, gateway, "ada@example.org")
+    for name in ("first key", "second"):
+        await browser.submit("/console/keys", name=name)
+    first, second = await rows(gateway, select(api_keys).order_by(api_keys.c.name))
+    path = f"/console/keys/{first.id}/first-call"
+
+    async def refuse(key: Any, request_id: str, status: int, code: str) -> None:
+        async with gateway.core.database.write() as connection:
+            await connection.execute(
+                insert(request_log).values(
+                    organization_id=key.organization_id, request_id=request_id, key_id=key.id,
+                    model_id="", created_at=wall.now(), status=status, code=code, latency_ms=3,
+                    missed=0,
+                )
+            )  # fmt: skip
+
+    async def line(query: str = "") -> str:
+        answer = await browser.get(f"{path}?{query}", headers={"hx-request": "true"})
+        return squeezed(answer.text)
+
+    await refuse(second, new_id(), 429, "too_many_requests")
+    await refuse(first, new_id(), 200, "")
+    waiting = await line()
+    assert "Waiting for your first call…" in waiting
+    assert "A call that got a <a" in waiting  # a 401 is nobody's
+    assert "role=" not in waiting
+    await refuse(first, new_id(), 400, "invalid_input")
+    newest = new_id()
+    await refuse(first, newest, 404, "model_not_found")
+    told = await line("look=3")
+    assert "Your last call: 404</strong> <code>model_not_found</code>, not charged." in told
+    assert "<code>GET /v1/models</code>" in told
+    assert f'href="/console/requests/{newest}">See this request</a>' in told
+    assert "Waiting for your first successful call" in told
+    assert f'first-call?look=4&amp;seen={newest}" hx-trigger="load delay:2s"' in told
+    assert 'role="status"' in told
+    assert "role=" not in await line(f"look=4&seen={newest}")  # it is announced once
+    assert "A call that got" not in told
+    assert "See this request" in (await browser.get(path)).text  # without a script
 
 
 @pytest.mark.sqlite
