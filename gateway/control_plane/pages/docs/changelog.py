@@ -8,7 +8,6 @@ from datetime import UTC, date, datetime, time
 from email.utils import format_datetime
 from functools import cache
 from typing import Literal, NamedTuple
-from xml.sax.saxutils import escape
 
 import msgspec
 from litestar import Response, get
@@ -19,6 +18,7 @@ from gateway.control_plane.demand.news import CatalogNews, NewsItem
 from gateway.control_plane.pages.docs import markdown
 from gateway.control_plane.pages.docs.manual import CONTENT
 from gateway.control_plane.web.rendering import Render
+from gateway.control_plane.web.xml_text import xml_text
 from gateway.money import money
 from gateway.settings import Settings
 
@@ -71,18 +71,18 @@ async def read_feed(
     """Return the same as RSS 2.0."""
     url = settings.public_url
     items = "".join(
-        f"<item><title>{escape(one.title)}</title>"
-        f"<link>{escape(url)}/changelog#{one.anchor}</link>"
-        f'<guid isPermaLink="false">{escape(url)}/{one.anchor}</guid>'
+        f"<item><title>{xml_text(one.title)}</title>"
+        f"<link>{xml_text(url)}/changelog#{one.anchor}</link>"
+        f'<guid isPermaLink="false">{xml_text(url)}/{one.anchor}</guid>'
         f"<pubDate>{format_datetime(one.at)}</pubDate><category>{one.kind}</category>"
-        f"<description>{escape(_absolute(one.words, url))}</description></item>"
+        f"<description>{xml_text(_absolute(one.words, url))}</description></item>"
         for one in _shown(news)
     )
     feed = (
         '<?xml version="1.0" encoding="UTF-8"?><rss version="2.0" '
         'xmlns:atom="http://www.w3.org/2005/Atom"><channel>'
-        f"<title>{escape(settings.brand)} changelog</title><link>{escape(url)}/changelog</link>"
-        f'<atom:link href="{escape(url)}/changelog.rss" rel="self" type="application/rss+xml"/>'
+        f"<title>{xml_text(settings.brand)} changelog</title><link>{xml_text(url)}/changelog</link>"
+        f'<atom:link href="{xml_text(url)}/changelog.rss" rel="self" type="application/rss+xml"/>'
         "<description>Launches of models, changes of prices and changes of the API</description>"
         f"<language>en</language>{items}</channel></rss>"
     )

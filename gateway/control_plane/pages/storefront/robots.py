@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from urllib.parse import quote
-from xml.sax.saxutils import escape
 
 from litestar import Response, get
 from litestar.di import NamedDependency
@@ -14,6 +13,7 @@ from gateway.control_plane.catalog.collections import COLLECTIONS
 from gateway.control_plane.catalog.listings import Shelf
 from gateway.control_plane.pages.storefront.pills import path_of
 from gateway.control_plane.web.visitors import PageNotFound
+from gateway.control_plane.web.xml_text import xml_text
 from gateway.settings import Settings
 
 _PUBLIC = ("/", "/models", "/compare", "/calculator", "/ask", "/status")
@@ -68,7 +68,7 @@ def _paths(fixed: Sequence[str], shelf: Shelf, start: int) -> list[str]:
 
 def _answer(public_url: str, kind: str, entry: str, paths: Sequence[str]) -> Response[str]:
     entries = "".join(
-        f"<{entry}><loc>{escape(public_url + path)}</loc></{entry}>" for path in paths
+        f"<{entry}><loc>{xml_text(public_url + path)}</loc></{entry}>" for path in paths
     )
     return Response(
         '<?xml version="1.0" encoding="UTF-8"?>'

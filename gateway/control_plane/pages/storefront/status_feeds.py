@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 from email.utils import format_datetime
 from typing import Literal
-from xml.sax.saxutils import escape
 
 import msgspec
 from litestar import Response, get
@@ -15,6 +14,7 @@ from gateway import wall
 from gateway.control_plane.pages.storefront.service_state import Level, ModelState, ServiceState
 from gateway.control_plane.status.day_bar import DayBar
 from gateway.control_plane.status.incidents import Incident
+from gateway.control_plane.web.xml_text import xml_text
 from gateway.errors import TooManyRequests
 from gateway.settings import Settings
 from gateway.wings import Operation
@@ -108,8 +108,8 @@ def read_feed(
     return Response(
         '<?xml version="1.0" encoding="UTF-8"?>'
         '<rss version="2.0"><channel>'
-        f"<title>{escape(settings.brand)}: incidents</title><link>{escape(page)}</link>"
-        f"<description>Incidents of {escape(settings.brand)}.</description>"
+        f"<title>{xml_text(settings.brand)}: incidents</title><link>{xml_text(page)}</link>"
+        f"<description>Incidents of {xml_text(settings.brand)}.</description>"
         f"{items}</channel></rss>",
         media_type="application/rss+xml",
         headers=_ANYWHERE,
@@ -127,12 +127,12 @@ def read_badge(
     text = '<text y="14" fill="#fff" text-anchor="middle" x="{}">{}</text>'
     return Response(
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + right}" height="20" role="img" '
-        f'aria-label="{escape(settings.brand, {chr(34): "&quot;"})}: {level}">'
+        f'aria-label="{xml_text(settings.brand)}: {level}">'
         f'<rect width="{left + right}" height="20" rx="3" fill="#3b3e45"/>'
         f'<rect x="{left}" width="{right}" height="20" rx="3" fill="{_COLORS[level]}"/>'
         f'<rect x="{left}" width="4" height="20" fill="{_COLORS[level]}"/>'
         '<g font-family="Verdana,DejaVu Sans,sans-serif" font-size="11">'
-        f"{text.format(left / 2, escape(settings.brand))}{text.format(left + right / 2, level)}"
+        f"{text.format(left / 2, xml_text(settings.brand))}{text.format(left + right / 2, level)}"
         "</g></svg>",
         media_type="image/svg+xml",
         headers=_ANYWHERE,
@@ -189,11 +189,11 @@ def _item(incident: Incident, page: str) -> str:
     words = " ".join([state, *(update.words for update in incident.updates[:1])])
     told_at = max([incident.started_at, *(update.posted_at for update in incident.updates)])
     return (
-        f"<item><title>{escape(incident.title)}</title>"
-        f"<link>{escape(page)}#{incident.id}</link>"
+        f"<item><title>{xml_text(incident.title)}</title>"
+        f"<link>{xml_text(page)}#{incident.id}</link>"
         f'<guid isPermaLink="false">{incident.id}</guid>'
         f"<pubDate>{format_datetime(max(told_at, incident.ended_at or told_at))}</pubDate>"
-        f"<description>{escape(words)}</description></item>"
+        f"<description>{xml_text(words)}</description></item>"
     )
 
 

@@ -158,6 +158,16 @@ async def test_an_operator_is_led_to_where_words_are_written(gateway: Process, b
     assert f'href="/admin/incidents/{incident_id}"' in (await browser.get("/status")).text
 
 
+async def test_a_feed_is_xml_whatever_was_pasted_into_the_words(gateway: Process, browser: Browser):
+    incident_id = await incident(gateway, datetime.now(UTC) - timedelta(hours=2), None)
+    await post(
+        gateway, incident_id, "A full\x08 disk\ufffe", "\x1b[1mReplaced\x1b[0m,\r\nas we\tsaid."
+    )
+    (item,) = ET.fromstring((await browser.get("/status.rss")).text).iter("item")
+    assert item.findtext("title") == "A full disk"
+    assert item.findtext("description") == "Going on. [1mReplaced[0m,\nas we\tsaid."
+
+
 @pytest.mark.parametrize(
     ("title", "words"),
     [
