@@ -139,8 +139,8 @@ class Process:
                 await data.authenticator.refresh()
                 await data.credit.start()
                 stack.push_async_callback(data.credit.close)
-            for flush in (core.demand_counts.flush, core.asks.flush, data.answered.flush):
-                stack.push_async_callback(flush)
+            for kept in (core.demand_counts, core.asks, data.answered, data.request_log):
+                stack.push_async_callback(kept.flush)
             if core.presence:
                 stack.push_async_callback(core.presence.stop)
             if core.peers:

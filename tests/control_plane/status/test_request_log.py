@@ -14,6 +14,7 @@ from gateway.data_plane.recent_requests import RecentRequests, RequestEntry
 from gateway.identifiers import new_id
 from gateway.storage.database import Database
 from gateway.storage.tables import request_log
+from testing.gateways import open_api
 
 KEY = new_id()
 
@@ -97,6 +98,14 @@ async def test_what_cannot_be_written_is_kept_and_never_written_twice(database: 
     await written_log.flush()
     await written_log.flush()
     assert len(await written(database, "request_id")) == 2
+
+
+async def test_a_process_that_ends_writes_down_what_it_kept(database: Database, database_url: str):
+    async with open_api(database_url) as api:
+        answer = await api.embed(model="nobody/has-this")
+        assert answer.status_code == 404
+        assert await written(database, "request_id") == []
+    assert await written(database, "code") == [("model_not_found",)]
 
 
 async def test_an_organization_keeps_its_newest_rows(database: Database):
