@@ -69,11 +69,7 @@ async def close(
         )
     before = await closed(connection, organization_id)
     if before is not None:
-        if account.available_nanos:
-            raise NotClosable(
-                f"It was exported before, and was credited {money(account.available_nanos)} since. "
-                "Take that back and grant it where the organization is now."
-            )
+        must_be_empty(account.available_nanos)
         return before
     await _must_be_settled(connection, organization_id)
     return await _close(connection, operator, organization_id, reason)
@@ -93,6 +89,15 @@ async def closed(connection: AsyncConnection, organization_id: str) -> ClosedOrg
         return None
     said = msgspec.json.decode(found.after)
     return ClosedOrganization(said["transfer"], found.created_at, int(said["nanos"]))
+
+
+def must_be_empty(available_nanos: int) -> None:
+    """Refuse credit that came since: it would be in two places. Raises NotClosable."""
+    if available_nanos:
+        raise NotClosable(
+            f"It was exported before, and was credited {money(available_nanos)} since. "
+            "Take that back and grant it where the organization is now."
+        )
 
 
 def ref(lot_id: str) -> str:

@@ -21,7 +21,7 @@ from sqlalchemy import (
     text,
 )
 
-from gateway.control_plane.transfers.closing import ClosedOrganization
+from gateway.control_plane.transfers.closing import ClosedOrganization, must_be_empty
 from gateway.control_plane.transfers.organization_file import (
     FileFooter,
     FileHeader,
@@ -62,10 +62,13 @@ async def write(
 ) -> FileFooter:
     """Write the file of a closed organization, at one moment; the database is only read.
 
-    Its rows stream: memory does not grow with them. Raises OSError.
+    Its rows stream: memory does not grow with them. Raises OSError, and NotClosable if it was
+    credited since it was closed.
     """
     async with database.read() as connection:
         await see_one_moment(connection)
+        left = select(accounts.c.available_nanos).where(accounts.c.id == organization_id)
+        must_be_empty((await connection.execute(left)).scalar_one())
         name = await connection.scalar(
             select(organizations.c.name).where(organizations.c.id == organization_id)
         )

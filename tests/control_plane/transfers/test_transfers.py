@@ -273,6 +273,20 @@ async def test_it_stays_until_all_is_settled(
     await audited(deployments.source)
 
 
+async def test_credit_that_comes_between_the_closing_and_its_file_is_in_no_two_places(
+    moving: Deployments,
+):
+    organization_id = await moving.filled()
+    closed = await moving.close(organization_id)
+    async with moving.source.write() as connection:
+        await grants.grant(connection, organization_id, 5, kind="promo", source_ref="late")
+    with pytest.raises(NotClosable, match=r"credited \$0\.000000005 since"):
+        await exports.write(
+            moving.source, organization_id, closed, moving.path, secret=Keyring(SECRET)
+        )
+    assert list(moving.path.parent.glob("acme*")) == []
+
+
 async def test_it_stays_while_credit_is_leased(deployments: Deployments):
     filled = await every_table.Books.fill(deployments.source)  # with leases open
     await deployments.suspend(filled.customer.organization_id)
