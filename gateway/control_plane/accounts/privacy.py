@@ -14,7 +14,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, delete, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, delete, exists, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway import wall
@@ -70,7 +70,7 @@ class StillOperates(BadRequest):
 async def export(connection: AsyncConnection, visitor: Visitor) -> dict[str, Any]:
     """Return everything we store about a person."""
     mine = demand_votes.c.user_id == visitor.user_id
-    waits = waitlist_entries.c.address_key == visitor.address_key
+    waits = waitlist_entries.c.email == visitor.email
     me = await connection.execute(
         select(users.c.created_at, users.c.welcome).where(users.c.id == visitor.user_id)
     )
@@ -123,7 +123,7 @@ async def export(connection: AsyncConnection, visitor: Visitor) -> dict[str, Any
         "votes_set_aside": await _rows(
             connection,
             select(set_aside_votes.c.model_id, set_aside_votes.c.created_at).where(
-                set_aside_votes.c.voter_key == visitor.address_key
+                _set_aside(visitor)
             ),
         ),
         "waitlist": await _rows(connection, select(waitlist_entries).where(waits)),
@@ -199,8 +199,8 @@ async def forget(connection: AsyncConnection, visitor: Visitor) -> None:
         # links first, in the order of sign-in, so that the two never deadlock
         (mail_links, mail_links.c.email == visitor.email),
         (demand_votes, demand_votes.c.user_id == visitor.user_id),
-        (set_aside_votes, set_aside_votes.c.voter_key == visitor.address_key),
-        (waitlist_entries, waitlist_entries.c.address_key == visitor.address_key),
+        (set_aside_votes, _set_aside(visitor)),
+        (waitlist_entries, waitlist_entries.c.email == visitor.email),
         (tables.memberships, tables.memberships.c.user_id == visitor.user_id),
         (outbox, outbox.c.recipient == visitor.email),
         # no mail is left that could be sent to them
@@ -245,6 +245,17 @@ async def _record(
             before={"role": membership.role},
         )
     await entries.forget(connection, visitor.user_id, visitor.email)
+
+
+def _set_aside(visitor: Visitor) -> ColumnElement[bool]:
+    """Return what is true of a person's votes that count for nothing.
+
+    They are noted by mailbox: while another spelling of it has an account, they stay noted.
+    """
+    others = exists().where(
+        users.c.address_key == visitor.address_key, users.c.id != visitor.user_id
+    )
+    return and_(set_aside_votes.c.voter_key == visitor.address_key, ~others)
 
 
 async def _rows(connection: AsyncConnection, query: Select[Any]) -> list[dict[str, Any]]:

@@ -1,4 +1,7 @@
-"""Votes: one per person and model, with what they need it for; they can be withdrawn.
+"""Votes: one per mailbox and model, with what it is needed for; they can be withdrawn.
+
+Spellings of one mailbox may be different people's: a vote is read, changed and withdrawn by the
+account that cast it alone.
 
 Only models that are coming soon can be voted for or waited for. Pages show a catalog that may be
 seconds old, so voting and joining read the state in their own transaction and lock it (`hold`). A
@@ -36,6 +39,13 @@ class BadVote(BadRequest):
     code = "bad_vote"
 
 
+class VotedElsewhere(BadRequest):
+    """Another account voted, whose address is another spelling of the same mailbox."""
+
+    status = 409
+    code = "voted_elsewhere"
+
+
 class NotComing(BadRequest):
     """The model is live already, or retired."""
 
@@ -56,7 +66,7 @@ class Vote(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def cast(connection: AsyncConnection, visitor: Visitor, vote: Vote) -> None:
-    """Add a vote, or change its details. Raises BadVote or NotComing."""
+    """Add a vote, or change its details. Raises BadVote, NotComing or VotedElsewhere."""
     if vote.volume_million_tokens is not None and not 1 <= vote.volume_million_tokens <= VOLUME_MAX:
         raise bad_volume()
     if vote.price_max_nanos is not None and vote.price_max_nanos > PRICE_MAX_NANOS:
@@ -80,9 +90,18 @@ async def cast(connection: AsyncConnection, visitor: Visitor, vote: Vote) -> Non
             created_at=wall.now(),
             **said,
         )
-        .on_conflict_do_update(index_elements=["model_id", "voter_key"], set_=said)
+        .on_conflict_do_update(
+            index_elements=["model_id", "voter_key"],
+            set_=said,
+            where=demand_votes.c.user_id == visitor.user_id,
+        )
         .returning(demand_votes.c.id)
     )
+    if kept is None:
+        raise VotedElsewhere(
+            "This mailbox has voted already, by another spelling of its address. Sign in with that "
+            "one to change the vote."
+        )
     if kept == vote_id:
         await record(connection, Event("vote", vote.model_id, visitor.organization_id))
 
@@ -91,7 +110,7 @@ async def withdraw(connection: AsyncConnection, visitor: Visitor, model_id: str)
     """Withdraw a vote, if there is one."""
     gone = await connection.execute(
         delete(demand_votes).where(
-            demand_votes.c.model_id == model_id, demand_votes.c.voter_key == visitor.address_key
+            demand_votes.c.model_id == model_id, demand_votes.c.user_id == visitor.user_id
         )
     )
     if gone.rowcount:
@@ -100,7 +119,7 @@ async def withdraw(connection: AsyncConnection, visitor: Visitor, model_id: str)
 
 async def of_model(connection: AsyncConnection, visitor: Visitor, model_id: str) -> Vote | None:
     """Return a visitor's vote for a model, if there is one."""
-    own = demand_votes.c.voter_key == visitor.address_key
+    own = demand_votes.c.user_id == visitor.user_id
     query = select(*(demand_votes.c[name] for name in Vote.__struct_fields__))
     found = await connection.execute(query.where(demand_votes.c.model_id == model_id, own))
     row = found.mappings().one_or_none()
@@ -111,7 +130,7 @@ async def of_visitor(connection: AsyncConnection, visitor: Visitor) -> list[Vote
     """Return a visitor's votes, newest first."""
     found = await connection.execute(
         select(*(demand_votes.c[name] for name in Vote.__struct_fields__))
-        .where(demand_votes.c.voter_key == visitor.address_key)
+        .where(demand_votes.c.user_id == visitor.user_id)
         .order_by(demand_votes.c.id.desc())
     )
     return [Vote(**row) for row in found.mappings()]

@@ -1,12 +1,13 @@
 """The waitlist: who gets one mail when a model goes live.
 
 A signed-in visitor joins with one click. Anyone else confirms through a mailed link, so that no one
-can sign up another person. At sign-in, the entries of an address become the account's.
+can sign up another person. At sign-in, the entries of an address become the account's. A mailbox
+has one entry, which is that of the spelling that joined last: others of it may be other people's.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import ColumnElement, and_, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway import wall
@@ -51,40 +52,36 @@ async def join(
         await record(connection, Event("waitlist", model_id))
 
 
-async def leave(connection: AsyncConnection, model_id: str, address_key: str) -> None:
+async def leave(connection: AsyncConnection, model_id: str, address: Address) -> None:
     """Remove an address, if it is on the list."""
     gone = await connection.execute(
-        delete(waitlist_entries).where(
-            waitlist_entries.c.model_id == model_id,
-            waitlist_entries.c.address_key == address_key,
-        )
+        delete(waitlist_entries).where(waitlist_entries.c.model_id == model_id, of(address))
     )
     if gone.rowcount:
         await record(connection, Event("leave", model_id))
 
 
-async def is_waiting(connection: AsyncConnection, address_key: str, model_id: str) -> bool:
-    """Tell whether a mailbox is on the list, with a spelling that is not unsubscribed."""
+async def is_waiting(connection: AsyncConnection, address: Address, model_id: str) -> bool:
+    """Tell whether an address is on the list, and not unsubscribed."""
     query = select(waitlist_entries.c.id).where(
         waitlist_entries.c.model_id == model_id,
-        waitlist_entries.c.address_key == address_key,
+        of(address),
         waitlist_entries.c.email.not_in(select(unsubscriptions.c.email)),
     )
     return await connection.scalar(query) is not None
 
 
-async def models_of(connection: AsyncConnection, address_key: str) -> set[str]:
+async def models_of(connection: AsyncConnection, address: Address) -> set[str]:
     """Return the models whose waitlist an address is on."""
-    found = await connection.scalars(
-        select(waitlist_entries.c.model_id).where(waitlist_entries.c.address_key == address_key)
-    )
-    return set(found)
+    return set(await connection.scalars(select(waitlist_entries.c.model_id).where(of(address))))
 
 
 async def adopt(connection: AsyncConnection, address: Address, user_id: str) -> None:
     """Give the entries of an address to its account."""
-    await connection.execute(
-        update(waitlist_entries)
-        .where(waitlist_entries.c.address_key == address.key)
-        .values(user_id=user_id)
-    )
+    await connection.execute(update(waitlist_entries).where(of(address)).values(user_id=user_id))
+
+
+def of(address: Address) -> ColumnElement[bool]:
+    """Return what is true of the entries of an address, by the index of its mailbox."""
+    entry = waitlist_entries.c
+    return and_(entry.address_key == address.key, entry.email == address.email)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from litestar import Response, get
 from litestar.di import NamedDependency
 
+from gateway.control_plane.accounts.addresses import Address
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.catalog.listings import Shelf
 from gateway.control_plane.demand import votes, waitlist
@@ -25,7 +26,7 @@ async def show_votes(
     """Show the votes, each with a button to withdraw it; live models are listed apart."""
     async with database.read() as connection:
         cast = await votes.of_visitor(connection, visitor)
-        waiting = sorted(await waitlist.models_of(connection, visitor.address_key))
+        waiting = sorted(await waitlist.models_of(connection, Address(visitor.email)))
         unsubscribed = await unsubscribe.holds(connection, visitor.email)
     known = shelf.by_id
     named = [*waiting, *(vote.model_id for vote in cast)]

@@ -157,7 +157,7 @@ async def leave_waitlist(
 ) -> Response[Any]:
     """Take the visitor off the list."""
     async with database.write() as connection:
-        await waitlist.leave(connection, data.model, request.user.address_key)
+        await waitlist.leave(connection, data.model, Address(request.user.email))
     return see_other(safe_path(data.back or f"/models/{data.model}#demand"))
 
 
@@ -226,7 +226,7 @@ async def _confirmed(connection: AsyncConnection, links: MailLinks, token: str) 
         link = await links.used(connection, "waitlist", token)
     except LinkSpent:
         return None
-    is_waiting = await waitlist.is_waiting(connection, Address(link.email).key, link.subject)
+    is_waiting = await waitlist.is_waiting(connection, Address(link.email), link.subject)
     return link if is_waiting else None
 
 

@@ -9,6 +9,7 @@ from litestar import Request, Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
+from gateway.control_plane.accounts.addresses import Address
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.catalog.listings import Listing, ListingNotFound, Shelf
 from gateway.control_plane.catalog.price_changes import PricesToCome
@@ -145,6 +146,6 @@ async def _own(database: Database, visitor: Visitor | None, model_id: str) -> di
     async with database.read() as connection:
         return {
             "own_vote": await votes.of_model(connection, visitor, model_id),
-            "waiting": await waitlist.is_waiting(connection, visitor.address_key, model_id),
+            "waiting": await waitlist.is_waiting(connection, Address(visitor.email), model_id),
             "unsubscribed": await unsubscribe.holds(connection, visitor.email),
         }

@@ -9,11 +9,19 @@ from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 
 from gateway.app.process import Process
+from gateway.control_plane.back_office import vote_reviews
 from gateway.control_plane.catalog import catalog, golden
 from gateway.control_plane.demand import events, launch_mails, launches
 from gateway.control_plane.mail import unsubscribe
-from gateway.storage.tables import demand_events, demand_votes, unsubscriptions, waitlist_entries
-from testing.browsing import Browser, field, mailed_link, sign_in
+from gateway.control_plane.operators.operators import COMMAND_LINE
+from gateway.storage.tables import (
+    demand_events,
+    demand_votes,
+    set_aside_votes,
+    unsubscriptions,
+    waitlist_entries,
+)
+from testing.browsing import Browser, field, mailed_link, sign_in, sign_in_by_mail
 from testing.front_door import posted
 from tests.control_plane.conftest import MINILM, STELLA, rows
 
@@ -58,6 +66,45 @@ async def test_one_vote_for_all_spellings_of_a_mailbox(
     await other.submit("/vote", model=STELLA)
     await other.close()
     assert len(await rows(gateway, select(demand_votes))) == 1
+
+
+async def test_another_spelling_is_another_account_that_reads_and_changes_nothing(
+    gateway: Process, browser: Browser, app: Litestar
+):
+    """Some servers give spellings of one mailbox to different people."""
+    await sign_in(browser, gateway, "ada@example.org", next_path=PATH)
+    await browser.submit("/vote", model=STELLA, volume="7", use_case="our secret plan")
+    await browser.submit("/waitlist", model=STELLA)
+    mine = await rows(gateway, select(demand_votes)), await rows(gateway, select(waitlist_entries))
+    assert list(map(len, mine)) == [1, 1]
+
+    eve = Browser(app)
+    await sign_in_by_mail(eve, gateway, "ada+x@example.org", next_path=PATH)
+    assert "Withdraw your vote" not in eve.page.text
+    assert "We will email you when it launches" not in eve.page.text
+    token = eve.token
+    refused = await eve.submit("/vote", csrf=token, model=STELLA, use_case="hers")
+    assert refused.status_code == 409
+    assert "another spelling" in refused.text
+    await eve.submit("/vote/withdraw", csrf=token, model=STELLA)
+    await eve.submit("/waitlist/leave", csrf=token, model=STELLA)
+    for path in (PATH, "/console/votes", "/console/settings/export"):
+        page = await eve.get(path)
+        assert page.status_code == 200, path
+        assert "our secret plan" not in page.text, path
+    assert (await eve.get("/console/settings/export")).json()["waitlist"] == []
+    assert "not voted yet" in (await eve.get("/console/votes")).text
+
+    async with gateway.core.database.write() as connection:
+        await vote_reviews.set_aside(connection, COMMAND_LINE, mine[0][0].id, reason="a robot")
+    await eve.get("/console/settings")
+    await eve.submit("/console/settings/delete", confirm="ada+x@example.org")
+    assert "Your account is deleted" in eve.page.text
+    assert len(await rows(gateway, select(set_aside_votes))) == 1
+    await eve.close()
+    found = await rows(gateway, select(demand_votes)), await rows(gateway, select(waitlist_entries))
+    assert found == mine
+    assert "Leave the waitlist" in (await browser.get("/console/votes")).text
 
 
 @pytest.mark.sqlite
