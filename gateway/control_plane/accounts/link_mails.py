@@ -74,7 +74,7 @@ class LinkMails:
             url=f"{self._public_url}{PATHS[purpose]}{link.token}",
             code=self._codes.written(link.id),
             lasts=lasting(self._links.seconds[purpose]),
-            for_stranger=link.stranger,
+            for_stranger=False,
             **context,
         )
         await self._outbox.put(connection, mail)

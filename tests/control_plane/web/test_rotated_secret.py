@@ -8,6 +8,7 @@ import pytest
 
 from gateway.app import build
 from gateway.app.process import Process
+from gateway.control_plane.accounts.codes import SignInCodes
 from gateway.control_plane.accounts.github import GithubRefused
 from gateway.control_plane.mail.unsubscribe import Unsubscriptions
 from gateway.control_plane.web.oauth_state import Journey, OAuthState
@@ -84,3 +85,9 @@ def test_links_to_unsubscribe_and_the_way_back_from_github():
     assert OAuthState(secret=both, secure=False).end(cookie.value, state) == Journey("/models")
     with pytest.raises(GithubRefused):
         OAuthState(secret=new, secure=False).end(cookie.value, state)
+
+
+def test_a_code_is_taken_by_processes_of_both_secrets():
+    code = SignInCodes(Keyring(OLD, NEW)).written("a link")
+    assert SignInCodes(Keyring(NEW, OLD))._is_of("a link", code)
+    assert not SignInCodes(Keyring(NEW, OLD))._is_of("another link", code)

@@ -149,6 +149,8 @@ async def test_filters_are_in_the_address_and_say_only_what_was_asked(
     page = await browser.get(f"{PATH}?outcome=errors&code=&key=&model=&day=")
     assert str(page.url).endswith(f"{PATH}?outcome=errors")
     assert 'value="errors" selected' in page.text
+    choices = re.findall(r"<option >([^<]*)<", page.text)
+    assert choices == ["key_budget_exceeded", "model_not_found", MINILM]
 
 
 NONSENSE = [
@@ -217,8 +219,9 @@ async def test_a_request_is_found_by_its_id_and_a_charge_even_without_the_log(
 async def test_a_charge_that_was_credited_back_says_so(
     gateway: Process, browser: Browser, key: str
 ):
-    request_id = await log(gateway, key, 503, "charge_unknown")
+    request_id, other = await log(gateway, key, 503, "charge_unknown"), await log(gateway, key)
     await charge(gateway, key, request_id)
+    await charge(gateway, key, other)
     ((owner,),) = await rows(gateway, select(organizations.c.id))
     async with gateway.core.database.write() as connection:
         await connection.execute(
@@ -228,7 +231,9 @@ async def test_a_charge_that_was_credited_back_says_so(
                 created_at=NOW,
             )
         )  # fmt: skip
-    assert (await shown(browser))[0][-2] == "$0.000000056 credited back"
+    assert [row[-2] for row in await shown(browser)] == [
+        "$0.000000056", "$0.000000056 credited back",
+    ]  # fmt: skip
     page = await browser.get(f"{PATH}/{request_id}")
     assert "charged, and credited back" in words(page.text)
 

@@ -12,8 +12,8 @@ from sqlalchemy import insert
 
 from gateway.app.process import Process
 from gateway.control_plane.catalog.collections import COLLECTIONS
-from gateway.control_plane.pages.storefront import columns, compare
-from gateway.control_plane.pages.storefront.columns import COLUMNS, Measured, ordered
+from gateway.control_plane.pages.storefront import compare
+from gateway.control_plane.pages.storefront.columns import COLUMNS
 from gateway.control_plane.pages.storefront.paging import page_of
 from gateway.control_plane.status.performance import ModelPerformance
 from gateway.control_plane.web.formats import FILTERS
@@ -64,31 +64,6 @@ async def test_heads_sort_both_ways_and_say_so(browser: Browser):
     assert set(up) == set(ROWS.findall(down))
     assert all(f'href="/models?sort={column.slug}"' in down for column in COLUMNS
                if column.slug != "price")  # fmt: skip
-
-
-@pytest.mark.parametrize("slug", [column.slug for column in COLUMNS])
-async def test_what_is_not_known_is_last_in_either_direction(gateway: Process, slug: str):
-    gateway.services.performances._known = {MINILM: ModelPerformance(p50_ms=7)}
-    measured = Measured({STELLA: 3}, gateway.services.performances)
-    value = columns._values(measured)[slug]
-    shelf = gateway.services.shelves()
-    for sort in (slug, f"-{slug}"):
-        found = ordered(shelf.listings, sort, measured)
-        assert {li.name for li in found} == {li.name for li in shelf.listings}
-        worth = [value(listing) for listing in found]
-        known = [w for w in worth if w is not None]
-        assert worth == known + [None] * (len(worth) - len(known))
-        (column,) = [column for column in COLUMNS if column.slug == slug]
-        assert known == sorted(known, reverse=column.falls != sort.startswith("-"))
-
-
-async def test_scores_of_another_benchmark_are_not_in_the_column(gateway: Process):
-    listing = next(li for li in gateway.services.shelves().listings if li.page.quality)
-    assert columns.retrieval(listing) == listing.page.quality.retrieval  # type: ignore[union-attr]
-    old = {"benchmark": "MTEB English v1", "retrieval": 99.0}
-    quality = msgspec.structs.replace(listing.page.quality, **old)
-    page = msgspec.structs.replace(listing.page, quality=quality)
-    assert columns.retrieval(msgspec.structs.replace(listing, page=page)) is None
 
 
 async def test_collections_and_authors_have_pages_that_search_engines_can_read(browser: Browser):
