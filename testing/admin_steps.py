@@ -33,7 +33,7 @@ def tab(page: Page, name: str) -> None:
 def fill_grant(page: Page, dollars: str) -> None:
     """Fill the form of a grant in."""
     page.get_by_label("Amount in dollars").fill(dollars)
-    page.get_by_label("In words").fill("A slow week")
+    page.get_by_label("In your own words").fill("A slow week")
 
 
 def order(page: Page, customer: Customer, dollars: str) -> None:
@@ -44,7 +44,7 @@ def order(page: Page, customer: Customer, dollars: str) -> None:
     page.get_by_role("button", name="Check").click()
     expect(page.get_by_text("This needs a second operator.")).to_be_visible()
     page.get_by_role("button", name=f"Ask to post +${dollars}.00").click()
-    expect(page.get_by_role("status")).to_contain_text("It waits for a second operator")
+    expect(page.get_by_role("status")).to_contain_text("It is waiting for a second operator")
 
 
 def forced(button: Locator) -> int:

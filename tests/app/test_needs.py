@@ -91,9 +91,9 @@ async def test_each_source_tells_its_cause(database: Database, owner: Ledger):
         "stripe-given-up": "1 event is given up",
         "mail-failed": "1 mail of the last 3 days failed",
         "mail-late": "1 mail should have left by now",
-        "webhooks": "1 webhook takes nothing",
+        "webhooks": "1 webhook accepting nothing",
         "domain": "5 new accounts of this domain got free credit in a day",
-        "launch": "launch goes on; 7 mails are written",
+        "launch": "launch in progress; 7 emails are written",
         "promotion": "$0.80 of today's $1.00 is given away",
     }
     assert needs["dispute"].severity == "critical"

@@ -58,7 +58,7 @@ def test_a_price_from_a_day_on_and_called_off(shell: Shell):
     change = said.rsplit(" ", 1)[1].strip().rstrip(".")
     assert "0 organizations" in shell.run("models", "price-effect", MODEL, "0.009")
     shell.run("models", "cancel-price", change, "--reason", "not now")
-    assert "no price to come" in shell.run(
+    assert "no scheduled price" in shell.run(
         "models", "cancel-price", change, "--reason", "x", status=1
     )
 

@@ -54,7 +54,7 @@ def test_keys_open_pages_move_over_lines_and_can_be_turned_off(
     page.keyboard.press("?")
     dialog = page.get_by_role("dialog", name="Keys")
     expect(dialog).to_be_visible()
-    dialog.get_by_label("Keys of one letter work").uncheck()
+    dialog.get_by_label("Single-letter shortcuts work").uncheck()
     dialog.get_by_role("button", name="Close").click()
     page.keyboard.press("g")
     page.keyboard.press("h")

@@ -28,7 +28,7 @@ def test_forms_keep_what_was_typed(
     page.goto(f"/sign-in?next=/models/{STELLA}")
     page.get_by_label("Email", exact=True).fill("ada@nowhere")
     page.get_by_role("button", name="Email me a link").click()
-    expect_blamed(page.get_by_label("Email", exact=True), "not a valid mail address")
+    expect_blamed(page.get_by_label("Email", exact=True), "not a valid email address")
     expect(page.get_by_label("Email", exact=True)).to_have_value("ada@nowhere")
     sign_in(page, mailbox, address)
 
@@ -60,7 +60,7 @@ def test_settings_keep_what_was_typed(page: Page, mailbox: Mailbox, address: str
     sign_in(page, mailbox, address)
     page.get_by_label("Invite by email").fill("colleague@nowhere")
     page.get_by_label("Invite by email").press("Enter")
-    expect_blamed(page.get_by_label("Invite by email"), "not a valid mail address")
+    expect_blamed(page.get_by_label("Invite by email"), "not a valid email address")
     expect(page.get_by_label("Invite by email")).to_have_value("colleague@nowhere")
     expect(page.get_by_label("Name", exact=True)).not_to_have_value("")
     page.get_by_label("Invite by email").fill(f"colleague-of-{address}")

@@ -69,11 +69,11 @@ def parse(text: str) -> Address:
         raise _invalid()
     if found.ascii_email is None:
         raise BadAddress(
-            "We can't send mail to addresses with letters like ü before the @. Use another one.",
+            "We can't send email to addresses with letters like ü before the @. Use another one.",
             param="email",
         )
     return Address(found.ascii_email.lower())
 
 
 def _invalid() -> BadAddress:
-    return BadAddress("This is not a valid mail address.", param="email")
+    return BadAddress("This is not a valid email address.", param="email")

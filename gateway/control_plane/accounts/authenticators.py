@@ -105,7 +105,7 @@ class Authenticators:
             step = self._step(self._seal.open(sealed, owner=user_id), code)
         except Unsealable:
             raise WrongCode(
-                "The app's secret can't be read any more. Set the app up anew.", param="factor_code"
+                "The app's secret can no longer be read. Set up the app again.", param="factor_code"
             ) from None
         if step is None:
             raise _wrong()
@@ -158,7 +158,7 @@ async def set_up_at(connection: AsyncConnection, user_id: str) -> datetime | Non
 
 def _wrong() -> WrongCode:
     return WrongCode(
-        "This is not the code that your app shows now. Check the clock of your phone.",
+        "This is not the code your app shows now. Check that your phone's clock is right.",
         param="factor_code",
     )
 

@@ -95,7 +95,7 @@ class Github:
         except (httpx.HTTPError, TimeoutError, msgspec.MsgspecError, _OddAnswer) as error:
             log.warning("github failed", error=type(error).__name__, detail=str(error)[:200])
             raise GithubUnavailable(
-                "GitHub is not responding. Try again in a minute, or sign in with a mailed link.",
+                "GitHub is not responding. Try again in a minute, or sign in with an emailed link.",
                 retry_after_seconds=_RETRY_SECONDS,
             ) from None
         for email in emails:
@@ -103,7 +103,7 @@ class Github:
                 return GithubAccount(str(user.id), email.email)
         raise GithubRefused(
             "Your primary address at GitHub is not verified. Verify it there and try again, or "
-            "sign in with a mailed link."
+            "sign in with an emailed link."
         )
 
     async def _token(self, client: httpx.AsyncClient, code: str, state: str) -> str:

@@ -40,7 +40,7 @@ async def check_room(connection: AsyncConnection, organization_id: str, keys_max
     ).where(api_keys.c.organization_id == organization_id)
     used, made = (await connection.execute(query)).one()
     if used >= keys_max:
-        raise TooManyKeys(f"An organization can have at most {keys_max} keys: revoke one first.")
+        raise TooManyKeys(f"An organization can have at most {keys_max} keys. Revoke one first.")
     if made >= keys_max:
         raise TooManyKeys(f"An organization can create at most {keys_max} keys a day.")
 

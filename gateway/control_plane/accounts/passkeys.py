@@ -110,7 +110,7 @@ async def add(
     await _check_room(connection, user_id)
     known = passkeys.c.credential == made.credential_id
     if await connection.scalar(select(passkeys.c.id).where(known)) is not None:
-        raise PasskeyRefused("This passkey is known already.")
+        raise PasskeyRefused("This passkey is already registered.")
     added = Passkey(id=new_id(), name=name, created_at=wall.now(), used_at=None)
     await connection.execute(
         insert(passkeys).values(

@@ -176,7 +176,8 @@ async def forget(connection: AsyncConnection, visitor: Visitor) -> None:
     """Delete a person. Raises LastOwner, StillOperates."""
     if visitor.operator_role is not None:
         raise StillOperates(
-            "You are an operator of this service. Have another owner of it remove you first."
+            "You are an operator of this service. Ask another owner of the service to remove you "
+            "first."
         )
     now = wall.now()
     closed: set[str] = set()
@@ -190,7 +191,8 @@ async def forget(connection: AsyncConnection, visitor: Visitor) -> None:
                 await memberships.remove(connection, membership.organization_id, visitor.user_id)
             except LastOwner:
                 raise LastOwner(
-                    f"{membership.name} has other members but no other owner: make one an owner."
+                    f"{membership.name} has other members but no other owner: make one of them an "
+                    "owner first."
                 ) from None
         else:
             await _close(connection, membership.organization_id, now)

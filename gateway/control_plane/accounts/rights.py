@@ -24,7 +24,7 @@ RIGHTS: Mapping[Role, frozenset[Right]] = {
 }
 
 WORDS: Mapping[Role, tuple[str, str]] = {
-    "owner": ("Owner", "does everything, and says who belongs"),
+    "owner": ("Owner", "does everything, and manages members"),
     "member": ("Member", "uses keys and sees usage and money"),
     "billing": ("Billing", "buys credit and sees money, without keys"),
     "developer": ("Developer", "uses keys and webhooks, and sees no payments"),

@@ -62,7 +62,7 @@ class SecurityMails:
             connection,
             organization_id,
             user_id,
-            "A new secret of an API key",
+            "A new secret for an API key",
             f"gave the API key {plain(name)} a new secret (it ends with {last_four})",
         )
 
@@ -79,7 +79,7 @@ class SecurityMails:
         await self._tell(
             connection,
             await _owners(connection, organization_id, user_id),
-            subject=f"{what} of {organization}",
+            subject=f"{what} in {organization}",
             happened=f"{maker or 'An operator'} {done} for the organization {organization}",
             advice="Revoke the key, and end all sessions in the settings",
             label="Open the keys",

@@ -72,12 +72,13 @@ class Addresses:
         if len(text) > URL_CHARACTERS_MAX or not _PRINTABLE.fullmatch(text) or "\\" in text:
             raise AddressRefused(
                 f"An address is at most {URL_CHARACTERS_MAX} printable ASCII characters: write "
-                "other characters of its path as %XX, and a name in its xn-- form."
+                "other characters in its path as %XX, and an international host name in its "
+                "xn-- form."
             )
         try:
             url = httpx.URL(text)
         except httpx.InvalidURL:
-            raise AddressRefused("That is not an address. Write https://host/path.") from None
+            raise AddressRefused("That is not a valid address. Write https://host/path.") from None
         if url.userinfo or url.fragment:
             raise AddressRefused("An address can't have a user, a password or a #fragment.")
         if url.port is not None and url.port > _PORTS_TO:

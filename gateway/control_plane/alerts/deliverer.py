@@ -49,7 +49,7 @@ FAILING = timedelta(days=3)
 """How long an endpoint may take nothing before it is disabled."""
 POSTPONED = timedelta(seconds=30)
 """How long a message waits that we had no place for."""
-UNREADABLE = "Its signing secret can't be read any more: make a new one."
+UNREADABLE = "Its signing secret can no longer be read. Create a new one."
 """The error of a message that can't be signed: GATEWAY_SECRET is another than it was."""
 RETRY_AFTER_SECONDS_MAX = 43_200.0
 """The longest wait that an endpoint can ask for."""

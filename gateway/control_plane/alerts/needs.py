@@ -14,7 +14,7 @@ _LONG = timedelta(hours=6)
 """An endpoint that takes nothing for this long is told of."""
 
 
-@tells(f"A webhook takes nothing for {_LONG // timedelta(hours=1)} hours.")
+@tells(f"A webhook has accepted nothing for {_LONG // timedelta(hours=1)} hours.")
 async def failing(connection: AsyncConnection, now: datetime) -> list[Need]:
     """Tell of organizations whose webhooks keep failing, before their deliveries are given up."""
     since = func.min(webhook_endpoints.c.failing_since)
@@ -41,7 +41,7 @@ async def failing(connection: AsyncConnection, now: datetime) -> list[Need]:
             key=f"webhooks:{row.organization_id}",
             severity="notice",
             subject=row.name,
-            words=f"{row.endpoints:,} webhook{'s take' if row.endpoints > 1 else ' takes'} nothing",
+            words=f"{row.endpoints:,} webhook{'s' * (row.endpoints > 1)} accepting nothing",
             since=datetime.fromisoformat(row.since) if isinstance(row.since, str) else row.since,
             steps=(Step("Open organization", f"/admin/organizations/{row.organization_id}"),),
         )

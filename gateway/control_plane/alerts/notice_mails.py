@@ -41,8 +41,8 @@ TURN_SECONDS = 30.0
 
 _DAY = timedelta(days=1)
 _LAST = (
-    f"This is the last of {MAILS_A_DAY} mails like this that we send within 24 hours. The console "
-    "shows the rest."
+    f"This is the last of the {MAILS_A_DAY} emails like this that we send within 24 hours. The "
+    "console shows the rest."
 )
 
 

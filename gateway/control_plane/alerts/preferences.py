@@ -43,7 +43,7 @@ class Preferences:
     ) -> None:
         """Replace them; a balance that is low by the new rule is told soon. Raises BadRequest."""
         if set(wanted.mails) - set(OPTIONAL):
-            raise BadRequest(f"The types of mails are: {', '.join(OPTIONAL)}.", param="mails")
+            raise BadRequest(f"The types of emails are: {', '.join(OPTIONAL)}.", param="mails")
         if wanted.low_nanos is not None and not 1 <= wanted.low_nanos <= NANOS_MAX:
             raise BadRequest(
                 f"A limit must be above zero and at most ${NANOS_MAX // 10**9:,}.",

@@ -42,7 +42,7 @@ class SigningSecrets:
             return self._seal.open(sealed, owner=endpoint_id)
         except Unsealable:
             raise SecretUnreadable(
-                "The endpoint's secret can't be read any more. Rotate it and store the new one."
+                "The endpoint's secret can no longer be read. Rotate it and store the new one."
             ) from None
 
 

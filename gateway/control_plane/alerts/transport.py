@@ -60,7 +60,7 @@ class Transport:
         except AddressRefused as error:
             reason = error.message
         except TimeoutError:
-            reason = f"No complete answer within {SECONDS:.0f} seconds."
+            reason = f"No complete response within {SECONDS:.0f} seconds."
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             reason = _reason(error)
         return DeliveryAttempt(milliseconds=_since(began), error=reason)

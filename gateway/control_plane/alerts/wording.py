@@ -13,7 +13,7 @@ from gateway.money import money
 _BILLING = "/console/billing"
 _CENT_NANOS = 10_000_000
 _ALL_PERCENT = 100
-_UNTIL_THEN = "Until then your credit is not topped up: requests fail once it is used up."
+_UNTIL_THEN = "Until then, your credit is not topped up, and requests fail once it runs out."
 _CAUSES = {
     "expired_card": "it has expired",
     "insufficient_funds": "there is not enough money",
@@ -81,7 +81,7 @@ def _budget_reached(data: Mapping[str, Any]) -> Wording:
         subject = f"The budget of the key {name} is used up"
         advice = (
             "Requests with this key are refused with status 402; other keys are not affected. "
-            "Raise its budget to go on."
+            "Raise its budget to keep using it."
         )
     else:
         subject = f"The key {name} has spent {percent} % of its budget"
@@ -105,7 +105,7 @@ def _limit_reached(data: Mapping[str, Any]) -> Wording:
         subject="Auto top-up has reached its limit for this month",
         happened=f"Buying {amount} more would pass the limit of {month} that your organization set "
         "for this month, so nothing was bought.",
-        advice="Auto top-up continues next month. To go on now, raise the limit or buy credit. "
+        advice="Auto top-up continues next month. To continue now, raise the limit or buy credit. "
         f"{_UNTIL_THEN}",
         label="Raise the limit, or buy credit",
         path=_BILLING,
@@ -191,7 +191,7 @@ def _endpoint_disabled(data: Mapping[str, Any]) -> Wording:
     return Wording(
         subject="A webhook was switched off",
         happened=f"We no longer send webhooks to {data['url']}. {why}",
-        advice="The log shows what it answered. Once it works again, switch it on and replay the "
+        advice="The log shows its responses. Once it works again, switch it on and replay the "
         "deliveries that failed.",
         label="See the webhook",
         path=f"/console/webhooks/{data['endpoint_id']}",

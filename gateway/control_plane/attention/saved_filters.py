@@ -54,7 +54,7 @@ async def save(
         raise CannotSave("Choose a filter first, and a shorter one if it is very long.")
     await alone(connection, f"filters of {user_id}")
     if await count(connection, saved_filters, saved_filters.c.user_id == user_id) >= FILTERS_MAX:
-        raise CannotSave(f"You keep {FILTERS_MAX} filters: remove one first.")
+        raise CannotSave(f"You can keep at most {FILTERS_MAX} filters. Remove one first.")
     await connection.execute(
         insert_into(connection, saved_filters)
         .values(

@@ -120,5 +120,5 @@ async def _check_same(connection: AsyncConnection, order: GrantOrder) -> None:
         to = f"{name} ({before.organization_id})"
     raise credit.GrantedOtherwise(
         f"{order.source_ref!r} already granted {money(before.amount_nanos)} ({before.kind}) to "
-        f"{to}; nothing was granted now. Use another --ref for another grant."
+        f"{to}; nothing was granted this time. Use another --ref for another grant."
     )

@@ -125,7 +125,7 @@ async def add(
         raise BadModel("Flex can't cost more than the default tier.", param="flex")
     await golden.lock_catalog(connection)
     if await connection.scalar(select(models.c.id).where(models.c.id == model_id)):
-        raise BadModel(f"The catalog has {model_id} already.", param="id")
+        raise BadModel(f"The catalog already has {model_id}.", param="id")
     new_card = edits.read(card, ModelCard, param="card")
     new_page = edits.checked_page(page, model_id)
     own = CardEdits(card=edits.fields_of(new_card), price=True)

@@ -220,7 +220,7 @@ class Moves:
         """Do a waiting order, as who ordered it: they must still have the permission."""
         operator = await acting.of_user(connection, known.operator_id)
         if operator is None or not operator.may("money"):
-            raise NotPermitted("Whoever ordered this may not move money any more.")
+            raise NotPermitted("The operator who ordered this may no longer move money.")
         moved = await self.moved(connection, known.order, known.reason)
         await approvals.decide(connection, known.id, "done", decided_by=decided_by)
         if moved.is_new:
@@ -230,7 +230,7 @@ class Moves:
     async def _waiting(self, connection: AsyncConnection, order_id: str) -> MoneyOrder:
         known = await approvals.find(connection, order_id)
         if known.state != "waiting":
-            raise AlreadyDecided(f"This order is {known.state}: somebody decided it before.")
+            raise AlreadyDecided(f"This order is {known.state}: someone else already decided it.")
         return known
 
     async def _note(

@@ -16,7 +16,7 @@ _FAILED_FOR = timedelta(days=7)
 """How long an order that failed is told."""
 
 
-@tells(f"An order of money waits for a second operator, or failed within {_FAILED_FOR.days} days.")
+@tells(f"A money order is waiting for a second operator, or failed within {_FAILED_FOR.days} days.")
 async def orders(connection: AsyncConnection, now: datetime) -> list[Need]:
     """Tell of each order that waits for a second operator, and of those that failed lately."""
     waiting = [
@@ -24,8 +24,8 @@ async def orders(connection: AsyncConnection, now: datetime) -> list[Need]:
             key=f"order:{one.id}",
             severity="warning",
             subject=one.organization,
-            words=f"{money(one.amount_nanos)} ordered by {one.operator or 'a command'} waits for "
-            "a second operator" + (", or for its day" if one.due_at else ""),
+            words=f"{money(one.amount_nanos)} ordered by {one.operator or 'a command'} is waiting "
+            "for a second operator" + (", or for its day" if one.due_at else ""),
             since=one.created_at,
             steps=(
                 Step("Decide", "/admin/approvals"),
@@ -48,7 +48,7 @@ async def orders(connection: AsyncConnection, now: datetime) -> list[Need]:
             key=f"order:{row.id}:failed",
             severity="warning",
             subject=row.name,
-            words=f"an order of {money(row.amount_nanos)} failed: {row.problem}",
+            words=f"a money order of {money(row.amount_nanos)} failed: {row.problem}",
             since=row.decided_at,
             steps=(Step("Open", f"/admin/organizations/{row.organization_id}"),),
         )

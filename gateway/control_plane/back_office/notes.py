@@ -35,7 +35,7 @@ async def write(
     operator.must("support")
     words, note_id = acting.checked(operator, words, param="words"), new_id()
     if not words:
-        raise acting.NoReasonGiven("A note needs words.", param="words")
+        raise acting.NoReasonGiven("A note can't be empty.", param="words")
     await connection.execute(
         insert(organization_notes).values(
             id=note_id,

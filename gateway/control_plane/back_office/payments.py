@@ -71,7 +71,7 @@ async def read_payment(
     operator.must("support")
     reason = acting.checked(operator, reason, param="words")
     if reconciler is None:
-        raise NotSelling("GATEWAY_STRIPE_SECRET_KEY is not set, so nothing is read at Stripe.")
+        raise NotSelling("GATEWAY_STRIPE_SECRET_KEY is not set, so nothing is read from Stripe.")
     async with database.write() as connection:
         payment = await payments.find(connection, payment_id)
         await record(

@@ -158,7 +158,8 @@ async def set_price(
         count = changes.organizations
         who = "1 organization" if count == 1 else f"{count:,} organizations"
         raise BadPrice(
-            f"{who} used it in the last {DAYS} days: a rise needs {days} days' notice.", param="day"
+            f"{who} used it in the last {DAYS} days: an increase needs {days} days' notice.",
+            param="day",
         )
     await _check_tiers(connection, model_id, tier, nanos, at)
     await _check_following(connection, model_id, tier, at, changes.before_nanos, nanos)
@@ -196,7 +197,7 @@ async def cancel(
     said = acting.checked(operator, reason)
     change = await price_changes.cancel(connection, change_id)
     if change is None:
-        raise ChangeUnknown(f"There is no price to come {change_id[:40]!r}.")
+        raise ChangeUnknown(f"There is no scheduled price {change_id[:40]!r}.")
     model_id, tier, at = change.model_id, change.tier, change.effective_at
     before = await price_changes.in_force(connection, model_id, tier, at)
     assert before is not None, "a model with a change has a price"
@@ -231,8 +232,8 @@ async def _check_following(
     following = later[0].nanos_per_million_tokens
     if was >= following > becomes:
         raise BadPrice(
-            f"{money(following)} from {day_text(later[0].effective_at)} on would be a rise then. "
-            "Call that price off first.",
+            f"{money(following)} from {day_text(later[0].effective_at)} on would then be an "
+            "increase. Cancel that price first.",
             param="day",
         )
 

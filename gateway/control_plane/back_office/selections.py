@@ -43,7 +43,7 @@ async def keys(connection: AsyncConnection, ids: Sequence[str]) -> list[Selected
             id=row.id,
             words=f"{row.name}, sk-…{row.last_four}",
             of=row.owner,
-            problem="It is revoked already." if row.revoked_at else "",
+            problem="It is already revoked." if row.revoked_at else "",
         )
         for row in found
     ]
@@ -87,7 +87,7 @@ async def votes(
     connection: AsyncConnection, ids: Sequence[str], *, aside: bool
 ) -> list[SelectedLine]:
     """Describe votes that are to be set aside, or to count again."""
-    wrong = "It is set aside already." if aside else "It counts already."
+    wrong = "It is already set aside." if aside else "It already counts."
     return [
         SelectedLine(
             id=vote.id,

@@ -36,7 +36,9 @@ async def snooze(
             f"Say why it can wait, in 1 to {REASON_CHARACTERS_MAX} characters.", param="reason"
         )
     if not timedelta(0) < lasts <= LONGEST:
-        raise CannotSnooze(f"A need waits for at most {LONGEST.days} days.", param="hours")
+        raise CannotSnooze(
+            f"An item can be snoozed for at most {LONGEST.days} days.", param="hours"
+        )
     now = await database_now(connection)
     until = now + lasts
     await snoozes.put(

@@ -26,7 +26,7 @@ from gateway.storage.database import alone
 
 
 class OperatorExists(BadRequest):
-    """The person is an operator already."""
+    """The person is already an operator."""
 
     status = 409
     code = "operator_exists"
@@ -94,7 +94,7 @@ async def add(
     await alone(connection, "operators")
     user = await users.find_or_create(connection, address)
     if await operators.role_of(connection, user.id) is not None:
-        raise OperatorExists(f"{user.email} is an operator already.", param="email")
+        raise OperatorExists(f"{user.email} is already an operator.", param="email")
     if role != "owner" and not await operators.listed(connection):
         raise FirstMustOwn("The first operator must be an owner.", param="role")
     await operators.add(connection, user.id, role)

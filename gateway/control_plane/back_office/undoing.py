@@ -34,7 +34,7 @@ async def find(connection: AsyncConnection, organization_id: str, entry_id: int)
     if row is None:
         raise CannotUndo("The organization has no such entry.")
     if row["kind"] not in UNDONE:
-        raise CannotUndo("Only grants and takings are undone; a payment is refunded.")
+        raise CannotUndo("Only grants and deductions can be undone; a payment is refunded.")
     return LedgerEntry(**row)
 
 
@@ -53,9 +53,9 @@ async def reversal(connection: AsyncConnection, order: UndoOrder) -> GrantOrder 
         entry = ledger_entries.c
         taken = (entry.kind == "takeback") & (entry.ref == f"{lot_id}:ref:{ref}")
         if await connection.scalar(select(exists().where(taken))):
-            raise CannotUndo("This entry was undone before.")
+            raise CannotUndo("This entry was already undone.")
         if not of.remaining_nanos:
-            raise CannotUndo("All of this credit is used or taken back, so nothing is left.")
+            raise CannotUndo("All of this credit has been used or taken back, so nothing is left.")
         return TakeOrder(
             organization_id=order.organization_id,
             lot_id=lot_id,
@@ -63,10 +63,10 @@ async def reversal(connection: AsyncConnection, order: UndoOrder) -> GrantOrder 
             ref=ref,
         )
     if await connection.scalar(select(exists().where(lot.source_ref == ref))):
-        raise CannotUndo("This entry was undone before.")
+        raise CannotUndo("This entry was already undone.")
     left = of.expires_at - await database_now(connection) if of.expires_at else None
     if left is not None and left <= timedelta(0):
-        raise CannotUndo("Its grant has expired: grant credit anew instead.")
+        raise CannotUndo("Its grant has expired: make a new grant instead.")
     return GrantOrder(
         organization_id=order.organization_id,
         amount_nanos=-undone.amount_nanos,

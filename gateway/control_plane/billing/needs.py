@@ -27,7 +27,7 @@ _NEARLY_PERCENT = 80
 """From which share of the day's free credit on it is told."""
 
 
-@tells("An organization owes: it is frozen until that is paid.")
+@tells("An organization owes money; it is frozen until that is paid.")
 async def owing(connection: AsyncConnection, _now: datetime) -> list[Need]:
     """Tell of organizations that owe: nothing of theirs works until that is paid."""
     found = await connection.execute(
@@ -49,7 +49,7 @@ async def owing(connection: AsyncConnection, _now: datetime) -> list[Need]:
     ]
 
 
-@tells("An audit or an operator froze an organization, or the ledger refused what it used.")
+@tells("An audit or an operator froze an organization, or the ledger refused its usage.")
 async def frozen(connection: AsyncConnection, _now: datetime) -> list[Need]:
     """Tell of organizations that are frozen; disputes tell of themselves."""
     found = await connection.execute(
@@ -110,7 +110,7 @@ async def expiring(connection: AsyncConnection, now: datetime) -> list[Need]:
     ]
 
 
-@tells("Usage or receipts lie in no day's partition: the clock of a gateway was wrong.")
+@tells("Usage or receipts are in no day's partition: a gateway's clock was wrong.")
 async def strays(connection: AsyncConnection, _now: datetime) -> list[Need]:
     """Tell of rows whose ids are of days far ahead. They are charged, and stay until that day."""
     return [
@@ -118,8 +118,8 @@ async def strays(connection: AsyncConnection, _now: datetime) -> list[Need]:
             key=f"strays:{table}",
             severity="warning",
             subject="The ledger",
-            words=f"{rows} {'row' if rows == 1 else 'rows'} of {table} are of days far ahead: "
-            "set the clocks of the gateways",
+            words=f"{rows} {'row' if rows == 1 else 'rows'} of {table} are dated far ahead: set "
+            "the clocks of the gateways",
             steps=(Step("Open books", "/admin/books"),),
         )
         for table, rows in (await partitions.strays(connection)).items()
@@ -158,4 +158,4 @@ _FROZEN: dict[str, tuple[Severity, str]] = {
     "books": ("critical", "because its balance does not add up"),
     "operator": ("notice", "by an operator"),
 }
-_REFUSED: tuple[Severity, str] = ("critical", "because the ledger refuses what it uses")
+_REFUSED: tuple[Severity, str] = ("critical", "because the ledger refuses its usage")

@@ -48,8 +48,8 @@ COLLECTIONS = (
     Collection(
         "multilingual",
         "Multilingual",
-        "Trained on more languages than English, so that a query can find passages in another one. "
-        "The retrieval score shown is for English; we show no multilingual score.",
+        "Trained on more languages than English, so a query can find passages in another "
+        "language. The retrieval score shown is for English; we show no multilingual score.",
         _is_multilingual,
     ),
     Collection(

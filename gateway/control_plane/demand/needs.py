@@ -19,9 +19,7 @@ from gateway.storage.tables import launches
 def paying_models(terms: GpuTerms) -> Source:
     """Return the source that tells models whose expected demand would pay for their GPU."""
 
-    @tells(
-        "A model that is coming soon would earn more than its GPUs cost, by what is expected of it."
-    )
+    @tells("A model that is coming soon is expected to earn more than its GPUs cost.")
     async def tell(connection: AsyncConnection, _now: datetime) -> list[Need]:
         found = await standings.listed(connection)
         prices = await catalog.newest_prices(connection, [row.model_id for row in found])
@@ -49,7 +47,7 @@ def paying_models(terms: GpuTerms) -> Source:
     return tell
 
 
-@tells("A launch's mails are being written, or are held back.")
+@tells("A launch's emails are being written, or are held back.")
 async def launches_under_way(connection: AsyncConnection, _now: datetime) -> list[Need]:
     """Tell launches whose mails are still being written, or are held back."""
     under_way = or_(launches.c.announced_at.is_(None), launches.c.paused_at.is_not(None))
@@ -57,13 +55,13 @@ async def launches_under_way(connection: AsyncConnection, _now: datetime) -> lis
     needs = []
     for row in await connection.execute(query):
         paused = row.paused_at is not None
-        written = f"{row.recipients or 0:,} mails are written"
+        written = f"{row.recipients or 0:,} emails are written"
         needs.append(
             Need(
                 key=f"launch:{row.model_id}",
                 severity="warning" if paused else "notice",
                 subject=row.model_id,
-                words=f"launch is paused; {written}" if paused else f"launch goes on; {written}",
+                words=f"launch {'is paused' if paused else 'in progress'}; {written}",
                 since=row.paused_at or row.launched_at,
                 steps=(Step("Open launch", f"/admin/launches/{row.model_id}"),),
             )

@@ -71,8 +71,8 @@ async def resume(connection: AsyncConnection, model_id: str) -> bool:
     stood = now - launch.paused_at
     if stood > timedelta(days=PAUSE_DAYS_MAX) and launch.announced_at is None:
         raise CannotResume(
-            f"The launch of {model_id} stood still for more than {PAUSE_DAYS_MAX} days: who was "
-            "mailed is no longer known, so nobody is emailed any more."
+            f"The launch of {model_id} was paused for more than {PAUSE_DAYS_MAX} days. We no "
+            "longer know who was emailed, so no more emails are sent."
         )
     began_at = launch.began_at and launch.began_at + stood
     await connection.execute(

@@ -72,7 +72,7 @@ class MailStatus(msgspec.Struct, frozen=True, kw_only=True):
         if self.reason == UNSUBSCRIBED:
             return "its recipient has unsubscribed"
         if self.reason == TOO_OLD:
-            return "it is too old: it tells what happened then; the console shows what is"
+            return "it is too old: it tells what happened then; the console shows what is true now"
         if self.state == "pending" and self.attempts:
             return ""
         if self.state in ("pending", "sending", "sent"):
@@ -110,7 +110,7 @@ async def read(connection: AsyncConnection, mail_id: str) -> MailStatus:
         found = await connection.execute(_reading().where(outbox.c.id == mail_id))
         row = found.mappings().one_or_none()
     if row is None:
-        raise NothingToRetry(f"There is no mail {mail_id[:80]!r}; see gateway mail list.")
+        raise NothingToRetry(f"There is no email {mail_id[:80]!r}; see gateway mail list.")
     return MailStatus(**row)
 
 
@@ -140,7 +140,7 @@ async def retry(
         update(outbox).where(unchanged).values(state="pending", due_at=now, **again)
     )
     if not tried.rowcount:
-        raise CannotRetry(f"{mail_id} changed meanwhile.")
+        raise CannotRetry(f"{mail_id} changed in the meantime.")
     return mail
 
 

@@ -123,7 +123,7 @@ class Checkout:
     ) -> Payment:
         check_amount(amount_cents)
         if payment_id is not None and not is_id(payment_id):
-            raise BadRequest("The form is malformed. Load the page again.", param="id")
+            raise BadRequest("The form is malformed. Reload the page.", param="id")
         async with self._database.write() as connection:
             payment = await self._add(
                 connection,
@@ -211,7 +211,7 @@ class Checkout:
         """Ask for the page and store its address. Raises StripeFailure."""
         assert payment.expires_at is not None
         if payment.expires_at - self._clock() < _LEAST_LEFT:
-            raise BuyingStarted("This form is too old. Load the page again.")
+            raise BuyingStarted("This form is too old. Reload the page.")
         try:
             session = await self._api.create_session(
                 self._parameters(payment), key=f"payment:{payment.id}"

@@ -176,7 +176,7 @@ async def check_not_held(connection: AsyncConnection, organization_id: str) -> N
     customer = await read(connection, organization_id)
     if customer is not None and customer.held_at is not None:
         raise BuyingOnHold(
-            "Buying is on hold: the card's network reported a payment as fraud. Ask support."
+            "Buying is on hold: the card network reported a payment as fraudulent. Contact support."
         )
 
 

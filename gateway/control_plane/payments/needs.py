@@ -30,9 +30,7 @@ _OVERDUE = timedelta(minutes=15)
 """An event that is not routed for this long is told of."""
 
 
-@tells(
-    f"A dispute is not decided; it is critical when its evidence is due within {_SOON.days} days."
-)
+@tells(f"A dispute is open. It is critical when its evidence is due within {_SOON.days} days.")
 async def disputes(connection: AsyncConnection, now: datetime) -> list[Need]:
     """Tell of disputes that are not decided; the one whose evidence is due first comes first."""
     status, due = payment_disputes.c.status, payment_disputes.c.evidence_due_at
@@ -63,7 +61,7 @@ async def disputes(connection: AsyncConnection, now: datetime) -> list[Need]:
     return needs
 
 
-@tells("A payment does not add up, until somebody marks it as seen.")
+@tells("A payment doesn't add up. It stays here until someone marks it as seen.")
 async def odd(connection: AsyncConnection, _now: datetime) -> list[Need]:
     """Tell of payments that don't add up."""
     found = await connection.execute(
@@ -124,7 +122,7 @@ async def stuck(connection: AsyncConnection, now: datetime) -> list[Need]:
     ]
 
 
-@tells("An early fraud warning holds an organization from buying.")
+@tells("An early fraud warning keeps an organization from buying.")
 async def held(connection: AsyncConnection, _now: datetime) -> list[Need]:
     """Tell of organizations that may not buy until an operator releases them."""
     found = await connection.execute(
@@ -148,8 +146,8 @@ async def held(connection: AsyncConnection, _now: datetime) -> list[Need]:
 
 
 @tells(
-    f"An event of Stripe's is not routed after {_OVERDUE // _MINUTE} minutes, or was given up "
-    f"within {_LATELY.days} days."
+    f"An event from Stripe is not routed after {_OVERDUE // _MINUTE} minutes, or was given up in "
+    f"the last {_LATELY.days} days."
 )
 async def events(connection: AsyncConnection, now: datetime) -> list[Need]:
     """Tell of Stripe's events that are not routed yet, and of those that were given up lately."""

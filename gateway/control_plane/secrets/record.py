@@ -88,7 +88,7 @@ async def check(
         if found.must_stay:
             raise WrongSecret(
                 f"GATEWAY_SECRET lacks the secret with the fingerprint {missing}, and "
-                f"{_words(found)} still hang on it: add it after a comma, or see "
+                f"{_words(found)} still depend on it: add it after a comma, or see "
                 f"`gateway secrets retire {missing}`"
             )
 

@@ -41,7 +41,7 @@ def _of(result: AuditRun, now: datetime) -> list[Need]:
                 key=f"audit:{result.name}:late",
                 severity="critical",
                 subject=_SUBJECTS[result.name],
-                words="were not audited in time" if result.name == "ledger" else "is not audited",
+                words="were not audited on time" if result.name == "ledger" else "is not audited",
                 since=result.due_at,
                 steps=_STEPS[result.name],
             )

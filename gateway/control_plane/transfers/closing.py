@@ -64,8 +64,8 @@ async def close(
     await _must_be_suspended(connection, organization_id, account.owed_nanos)
     if held or await connection.scalar(_LEASED, {"organization": organization_id}):
         raise NotClosable(
-            "Processes still hold credit of it. They return it within seconds of its suspension; "
-            "what a process that died holds comes back after two minutes."
+            "Processes still hold some of its credit. They return it within seconds of its "
+            "suspension; credit held by a process that died comes back after two minutes."
         )
     before = await closed(connection, organization_id)
     if before is not None:

@@ -52,10 +52,10 @@ const embeddings = new OpenAIEmbeddings({{
   apiKey: process.env.{variable},
   configuration: {{ baseURL: "{url}" }},
 }});""",
-        "6, above the SDK's",
+        "6, on top of the SDK's",
         "10 minutes for each try",
-        "Don't set a `timeout` shorter than your largest request takes: each of its retries is "
-        "sent as a new request.",
+        "Don't set a `timeout` shorter than your largest request takes: it sends each retry as a "
+        "new request.",
     ),
     _Known(
         "Vercel AI SDK",

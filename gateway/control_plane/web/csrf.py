@@ -83,7 +83,7 @@ class CsrfMiddleware(ASGIMiddleware):
             if not good:
                 must_be_read(scope)
                 raise ForeignForm(
-                    "This form has expired, or cookies are off: nothing was done.",
+                    "This form has expired, or cookies are off. Nothing was done.",
                     headers={} if known else {"set-cookie": self._header(nonce)},
                 )
         await next_app(scope, receive, send if known else self._with_cookie(send, nonce))

@@ -215,7 +215,9 @@ def not_while_viewing(
     if visitor is None or visitor.viewing_until is None or scope["method"] in _SAFE:
         return
     if path not in _WHILE_VIEWING and not path.startswith("/admin/"):
-        raise ViewingOnly("You view this as a customer, so nothing was done. End the view first.")
+        raise ViewingOnly(
+            "You are viewing this as a customer, so nothing was done. End the view first."
+        )
 
 
 def having(right: Right) -> Guard:

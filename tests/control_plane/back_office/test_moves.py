@@ -181,7 +181,7 @@ async def test_who_lost_their_role_moves_nothing_any_more(desk: Desk):
     assert need.words.startswith("an order of $200.00 failed")
     assert (failed.state, failed.problem) == (
         "failed",
-        "Whoever ordered this may not move money any more.",
+        "The operator who ordered this may no longer move money.",
     )
 
 
@@ -270,12 +270,12 @@ async def test_a_grant_is_undone_by_another_entry_and_that_one_too(desk: Desk):
     await desk.undo(mia, granted.id)
     taken = await desk.newest()
     assert (taken.kind, taken.amount_nanos, await desk.dollars()) == ("takeback", -30 * DOLLAR, 0)
-    with pytest.raises(CannotUndo, match="undone before"):
+    with pytest.raises(CannotUndo, match="already undone"):
         await desk.undo(mia, granted.id)
 
     await desk.undo(mia, taken.id)
     assert await desk.dollars() == 30
-    with pytest.raises(CannotUndo, match="undone before"):
+    with pytest.raises(CannotUndo, match="already undone"):
         await desk.undo(mia, taken.id)
     ledger = await ledger_of_organization(desk.database, desk.organization_id)
     assert [kind for kind, _, _ in ledger] == ["grant", "takeback", "grant"]

@@ -139,9 +139,9 @@ async def test_nothing_makes_a_rise_of_what_was_told_as_none(database: Database)
     up = await set_price(database, 12_000_000, days=35)
     assert up
     await set_price(database, 10_000_000, days=60)  # down from 12
-    with pytest.raises(BadPrice, match=r"\$0.01 from .* would be a rise"):
+    with pytest.raises(BadPrice, match=r"\$0.01 from .* would then be an increase"):
         async with database.write() as connection:
             await price_control.cancel(connection, COMMAND_LINE, up, reason="why")
-    with pytest.raises(BadPrice, match="would be a rise"):
+    with pytest.raises(BadPrice, match="would then be an increase"):
         await set_price(database, 9_000_000, days=50)
     await set_price(database, 11_000_000, days=50)

@@ -86,7 +86,7 @@ async def test_an_address_that_is_taken_on_can_be_written_to(mailbox: Mailbox):
     with pytest.raises(addresses.BadAddress, match="before the @"):
         addresses.parse("grüße@example.org")
     for other_name_of_ada in ("=?utf-8?q?ada?=@gmail.com", "x=?us-ascii?q?=61da?=@gmail.com"):
-        with pytest.raises(addresses.BadAddress, match="not a valid mail address"):
+        with pytest.raises(addresses.BadAddress, match="not a valid email address"):
             addresses.parse(other_name_of_ada)
     with pytest.raises(MailRefused) as refused:  # one that stands in a database from before
         await sender.send(msgspec.structs.replace(a_mail(), recipient="grüße@example.org"), "<1@x>")

@@ -290,7 +290,7 @@ async def test_credit_that_comes_between_the_closing_and_its_file_is_in_no_two_p
 async def test_it_stays_while_credit_is_leased(deployments: Deployments):
     filled = await every_table.Books.fill(deployments.source)  # with leases open
     await deployments.suspend(filled.customer.organization_id)
-    with pytest.raises(NotClosable, match="hold credit"):
+    with pytest.raises(NotClosable, match="hold some of its credit"):
         await deployments.close(filled.customer.organization_id)
     await filled.close()
     await deployments.close(filled.customer.organization_id)

@@ -140,7 +140,7 @@ def test_an_organization_may_buy_again(office: Office):
     office.run(hold())
     page = office.page("finance")
     open_organization(page, ada)
-    page.get_by_role("link", name="Let buy again").click()
+    page.get_by_role("link", name="Allow buying again").click()
     page.get_by_label("Why, for the audit trail").fill("The bank was wrong")
     office.look(page, "release")
     with office.watched() as left:
@@ -202,7 +202,7 @@ def test_a_customer_is_helped(office: Office, mailbox: Mailbox):
     page.get_by_label("Why, for the audit trail").fill("Their server is up")
     with office.watched() as left:
         page.get_by_role("button", name="Send it again").click()
-        expect(page.get_by_role("status")).to_have_text("The mail will be sent again.")
+        expect(page.get_by_role("status")).to_have_text("The email will be sent again.")
         mailbox.wait(ada.email, subject)
     assert left.entries == [
         Acted("support", "mail.resent", f"mail:{mail_id}", {"state": "failed", "attempts": 9},
@@ -213,7 +213,7 @@ def test_a_customer_is_helped(office: Office, mailbox: Mailbox):
     page.get_by_label("Add a note for operators").fill("Asks each month")
     with office.watched() as left:
         page.get_by_role("button", name="Add note").click()
-        expect(page.get_by_role("status")).to_have_text("The note is written.")
+        expect(page.get_by_role("status")).to_have_text("The note is saved.")
     expect(page.get_by_text("Asks each month")).to_be_visible()
     assert left.entries == [
         Acted("support", "note.written", f"organization:{ada.id}", {}, {"note": ANY}, "")
@@ -222,7 +222,7 @@ def test_a_customer_is_helped(office: Office, mailbox: Mailbox):
 
     with office.watched() as left:
         page.get_by_role("button", name="View as customer").click()
-        expect(page.get_by_role("status")).to_contain_text("You view this as helped sees it")
+        expect(page.get_by_role("status")).to_contain_text("You are viewing this as helped sees it")
         office.look(page, "view")
         page.get_by_role("button", name="End view").click()
         expect(page.get_by_role("heading", level=1)).to_have_text("helped")
@@ -262,7 +262,7 @@ def test_an_operator_comes_is_promoted_helped_and_goes(office: Office, mailbox: 
     office.look(theirs, "verify-refused")
     theirs.get_by_label("Six-digit code").fill(phone.code())
     theirs.get_by_role("button", name="Verify").click()
-    expect(theirs.get_by_label("In words")).to_have_value("A slow week")
+    expect(theirs.get_by_label("In your own words")).to_have_value("A slow week")
     expect(theirs.get_by_role("button", name="Post +$3.00")).to_be_visible()
 
     row = owner.get_by_role("row").filter(has_text="nora@ops.example")
@@ -282,7 +282,7 @@ def test_an_operator_comes_is_promoted_helped_and_goes(office: Office, mailbox: 
     row.get_by_text("Change", exact=True).click()
     with office.watched() as left:
         staff(row, "Reset", "reset")
-        expect(owner.get_by_role("heading", level=1)).to_contain_text("Send this address to nora")
+        expect(owner.get_by_role("heading", level=1)).to_contain_text("Send this link to nora")
     assert left.entries == [
         Acted("owner", "operator.reset", f"user:{user_id}", {}, {}, "As agreed")
     ]
@@ -294,7 +294,7 @@ def test_an_operator_comes_is_promoted_helped_and_goes(office: Office, mailbox: 
     row.get_by_text("Change", exact=True).click()
     with office.watched() as left:
         staff(row, "Remove", "remove")
-        expect(owner.get_by_role("status")).to_have_text("They are no operator any more.")
+        expect(owner.get_by_role("status")).to_have_text("They are no longer an operator.")
     assert left.entries == [
         Acted("owner", "operator.removed", f"user:{user_id}", {"role": "operator"}, {}, "As agreed")
     ]
@@ -312,7 +312,7 @@ def test_an_expired_session_loses_no_typed_form(office: Office, mailbox: Mailbox
     theirs.get_by_role("button", name="Post +$4.00").click()
     expect(theirs.get_by_role("heading", level=1)).to_have_text("You are signed out")
     expect(theirs.get_by_label("Amount in dollars")).to_have_value("4")
-    expect(theirs.get_by_label("In words")).to_have_value("A slow week")
+    expect(theirs.get_by_label("In your own words")).to_have_value("A slow week")
     office.look(theirs, "signed-out")
     with theirs.expect_popup() as popup:
         theirs.get_by_role("link", name="sign in in another tab").click()
@@ -398,7 +398,7 @@ def enrolled(
     owner.get_by_label("Role").last.select_option("finance")
     owner.get_by_label("Reason").last.fill("New colleague")
     owner.get_by_role("button", name="Add").click()
-    expect(owner.get_by_role("heading", level=1)).to_have_text(f"Send this address to {address}")
+    expect(owner.get_by_role("heading", level=1)).to_have_text(f"Send this link to {address}")
     office.look(owner, "enrolled")
     theirs = office.stranger(kind)
     theirs.goto(owner.locator("main code").inner_text())

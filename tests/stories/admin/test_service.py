@@ -41,7 +41,7 @@ def test_a_need_is_put_off(office: Office):
     office.look(page, "snooze")
     with office.watched() as left:
         page.get_by_role("button", name="Snooze").click()
-        expect(page.get_by_role("status")).to_contain_text("It waits")
+        expect(page.get_by_role("status")).to_contain_text("Snoozed")
         expect(line).to_have_count(0)
     (entry,) = left.entries
     assert entry[:3] == ("support", "need.snoozed", "need:mail-failed")
@@ -52,7 +52,7 @@ def test_a_need_is_put_off(office: Office):
     with office.watched() as left:
         page.get_by_role("button", name="Show again").click()
         expect(page.get_by_role("status")).to_have_text("It is shown again.")
-    expect(page.get_by_text("Nothing waits.")).to_be_visible()
+    expect(page.get_by_text("Nothing is snoozed.")).to_be_visible()
     assert left.entries == [Acted("support", "need.unsnoozed", "need:mail-failed", {}, {}, "")]
     assert left.mails == []
 
@@ -231,7 +231,7 @@ def test_a_worker_is_drained_examined_and_let_serve(office: Office):
     with office.watched() as left:
         page.get_by_role("button", name="Drain it").click()
         expect(page.get_by_role("status")).to_have_text(
-            "It gets nothing new, and finishes what it has."
+            "It gets nothing new and finishes what it has."
         )
     office.look(page, "worker-drained")
     assert left.entries == [
@@ -359,10 +359,10 @@ def test_a_price_is_set_and_called_off(office: Office, mailbox: Mailbox):
     page.get_by_label("Reason").fill("Power costs more")
     page.get_by_role("button", name="Set $0.02 now").click()
     expect(page.get_by_role("alert")).to_contain_text("1 organization used it")
-    expect(page.get_by_label("From the day")).to_be_focused()  # a rise needs notice
+    expect(page.get_by_label("Effective date")).to_be_focused()  # a rise needs notice
     office.look(page, "price-refused")
     day = (NOW + timedelta(days=40)).date()
-    page.get_by_label("From the day").fill(f"{day}")
+    page.get_by_label("Effective date").fill(f"{day}")
     page.get_by_role("button", name="Check").click()
     page.get_by_label("Reason").fill("Power costs more")
     office.look(page, "price-checked")
@@ -378,12 +378,12 @@ def test_a_price_is_set_and_called_off(office: Office, mailbox: Mailbox):
     )
     assert left.mails == [(ada.email, f"{rises}, 00:00 UTC")]
 
-    coming = page.get_by_role("region", name="Prices to come")
+    coming = page.get_by_role("region", name="Scheduled prices")
     expect(coming).to_contain_text("$0.02")
     coming.get_by_role("textbox").fill("Not now")
     with office.watched() as left:
         coming.get_by_role("button", name="Call off").click()
-        expect(page.get_by_role("status")).to_have_text("The price is called off.")
+        expect(page.get_by_role("status")).to_have_text("The scheduled price is canceled.")
     (entry,) = left.entries
     assert entry[:2] == ("operator", "price.canceled")
     assert (entry.before["price_nanos"], entry.reason, left.mails) == (2 * 10**7, "Not now", [])
@@ -426,6 +426,6 @@ def test_a_model_is_launched_and_its_mails_are_held(
     page.get_by_label("Reason").fill("Mended")
     with office.watched() as left:
         page.get_by_role("button", name="Resume").click()
-        expect(page.get_by_role("status")).to_have_text("It goes on.")
+        expect(page.get_by_role("status")).to_have_text("Resumed.")
     assert left.entries == [Acted("operator", "launch.resumed", f"model:{model}", {}, {}, "Mended")]
     assert mailbox.to(people[1], "is live") == []  # its wave is minutes away

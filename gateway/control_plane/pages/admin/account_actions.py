@@ -53,8 +53,8 @@ ACTIONS = {
     "suspend": AccountAction(
         "Suspend",
         "money",
-        "Requests of the organization are answered 403 within a second. Credit stays as it is, and "
-        "nothing is posted to the ledger. Its owners are emailed.",
+        "The organization's requests get 403 within a second. Its credit stays, and nothing is "
+        "posted to the ledger. Its owners get an email.",
         "Suspend the account",
         "danger",
     ),
@@ -62,36 +62,38 @@ ACTIONS = {
         "Lift the suspension of",
         "money",
         "Requests are served again, unless something else freezes the account: debt, dispute or "
-        "audit. What the ledger refused of it is posted now, or freezes it again. Its owners are "
+        "audit. Usage that the ledger refused is posted now, or freezes the account again. Its "
+        "owners are "
         "emailed.",
         "Lift the suspension",
     ),
     "release": AccountAction(
-        "Let buy again:",
+        "Allow buying again:",
         "money",
-        "An early fraud warning holds buying. It ends now; one that comes later holds again. "
-        "Nothing is posted, and nobody is emailed.",
+        "An early fraud warning put buying on hold. The hold ends now; a later warning starts a "
+        "new one. Nothing is posted, and no email is sent.",
         "Let it buy",
     ),
     "top-up-off": AccountAction(
         "Switch off auto top-up of",
         "money",
-        "Nothing more is bought by itself, until an owner switches it on again. What is under way "
+        "Nothing more is bought automatically until an owner switches it on again. What is under "
+        "way "
         "goes on.",
         "Switch auto top-up off",
         "danger",
     ),
     "reconcile": AccountAction(
-        "Read at Stripe a payment of",
+        "Read from Stripe a payment of",
         "support",
-        "The payment is read at Stripe now, and the ledger follows what it says.",
+        "The payment is read from Stripe now, and the ledger follows what Stripe says.",
         "Read it now",
         describe=selections.payments,
     ),
     "seen": AccountAction(
         "Take off the list a payment of",
         "support",
-        "The payment needs nobody any more, until something else is odd about it. Nothing is "
+        "The payment needs no more attention unless something else is odd about it. Nothing is "
         "posted.",
         "Mark it as seen",
         describe=selections.payments,
@@ -99,8 +101,8 @@ ACTIONS = {
     "abandon": AccountAction(
         "Give up a payment of",
         "money",
-        "For a payment that Stripe no longer shows: it is not read any more, and the freeze of its "
-        "dispute ends. What was credited stays.",
+        "For a payment that Stripe no longer shows: it is no longer read, and the freeze for its "
+        "dispute ends. Credit already added stays.",
         "Give it up",
         "danger",
         describe=selections.payments,
@@ -108,7 +110,7 @@ ACTIONS = {
     "revoke": AccountAction(
         "Revoke a key of",
         "support",
-        "Requests with this key are refused within a second, for good.",
+        "Requests with this key are permanently refused within a second.",
         "Revoke the key",
         "danger",
         describe=selections.keys,
@@ -116,21 +118,23 @@ ACTIONS = {
     "budget": AccountAction(
         "Limit a key of",
         "money",
-        "The key spends this much at most in its period; without an amount, all that there is.",
+        "The key spends at most this much per period; without an amount, it may spend the whole "
+        "balance.",
         "Set the limit",
         describe=selections.keys,
     ),
     "requests": AccountAction(
         "Limit requests of",
         "money",
-        "So many requests may be in progress at once in each gateway process; more get 429. "
-        "Without a number, as many as all others may have. Processes follow within seconds.",
+        "This many requests may be in progress at once in each gateway process; more get 429. "
+        "Without a number, the default applies. Processes follow within seconds.",
         "Set the limit",
     ),
     "resend": AccountAction(
         "Resend an email to",
         "support",
-        "A running gateway sends it. An email with a link is never resent: ask for a new one.",
+        "A running gateway sends it. An email with a link is never resent; its recipient can ask "
+        "for a new one.",
         "Send it again",
         describe=selections.mails,
     ),
@@ -297,7 +301,7 @@ async def _act(
         else:
             lifetime = timedelta(seconds=settings.mail_once_seconds)
             if not is_id(data.target):
-                raise NothingToRetry("There is no such mail.")
+                raise NothingToRetry("There is no such email.")
             await mails.resend(connection, operator, data.target, lifetime=lifetime, reason=why)
 
 

@@ -26,12 +26,12 @@ _RUNS = 20
 _DAYS = 14
 """Days of free credit in the line of its tile."""
 _ACCOUNTS = {
-    "revenue": "Revenue: credit that was used",
-    "promo_expense": "Free credit that was given away",
+    "revenue": "Revenue: credit used",
+    "promo_expense": "Free credit given away",
     "breakage": "Free credit that expired",
-    "receivable": "Receivable: paid, and not yet at Stripe",
-    "manual_adjustments": "What operators gave and took",
-    "tax_payable": "Tax that is owed to states",
+    "receivable": "Receivable: paid, not yet at Stripe",
+    "manual_adjustments": "Granted and deducted by operators",
+    "tax_payable": "Tax owed to states",
     "stripe_fees": "Stripe's fees",
     "stripe_clearing": "Balance at Stripe, before payouts",
 }
@@ -89,15 +89,13 @@ def _tiles(last: BooksAudit, given: list[int], day_nanos: int) -> list[Tile]:
             note="sum to zero" if not off else "do not sum to zero",
             tone="bad" if off else "good",
         ),
-        Tile(
-            name="Unearned credit", value=money(books.paid_nanos), note="bought, and not used yet"
-        ),
-        Tile(name="Free credit", value=money(books.promo_nanos), note="given, and not used yet"),
+        Tile(name="Unearned credit", value=money(books.paid_nanos), note="bought, not used yet"),
+        Tile(name="Free credit", value=money(books.promo_nanos), note="given, not used yet"),
         Tile(name="Owed by organizations", value=money(books.owed_nanos), note="they are frozen"),
         Tile(
             name="Receivable",
             value=money(books.platform.get("receivable", 0)),
-            note="paid, and not yet at Stripe",
+            note="paid, not yet at Stripe",
         ),
         Tile(
             name="Free credit today",

@@ -24,7 +24,7 @@ from gateway.storage.database import Database
 _WAITS = ((1, "1 hour"), (4, "4 hours"), (24, "1 day"), (72, "3 days"), (168, "7 days"))
 _HOURS_MAX = 24 * snoozes.LONGEST.days
 
-_DONE = {"snoozed": "It waits, and comes back by itself.", "ended": "It is shown again."}
+_DONE = {"snoozed": "Snoozed. It comes back by itself.", "ended": "It is shown again."}
 """What a page says after an action."""
 
 
@@ -140,5 +140,5 @@ async def end_snooze(
 async def _find(attention: Lookout, key: str) -> Need:
     need = await attention.find(key)
     if need is None:
-        raise PageNotFound("Nothing needs attention for this any more.")
+        raise PageNotFound("This no longer needs attention.")
     return need

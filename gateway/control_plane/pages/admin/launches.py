@@ -26,8 +26,8 @@ from gateway.storage.database import Database
 _SHOWN_MAX = 50
 _DONE = {
     "launch": "It is live. The emails go out in waves.",
-    "pause": "Paused: what has not left is held back.",
-    "resume": "It goes on.",
+    "pause": "Paused: unsent emails are held back.",
+    "resume": "Resumed.",
 }
 """What a launch's page says after an action."""
 

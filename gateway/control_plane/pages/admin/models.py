@@ -29,7 +29,7 @@ _DONE = {
     "edited": "The changes are saved.",
     "state": "The state is set. Gateways follow within seconds.",
     "price": "The price is set.",
-    "canceled": "The price is called off.",
+    "canceled": "The scheduled price is canceled.",
 }
 """What a model's page says after an action."""
 _STATES: dict[str, State] = {state: state for state in get_args(State)}

@@ -53,9 +53,9 @@ CAUSES: Mapping[str, str] = {
     "outage": "Outage or defect",
     "goodwill": "Goodwill",
     "contract": "Contract or invoice",
-    "mistake": "Mistake of ours",
+    "mistake": "Our mistake",
     "abuse": "Abuse",
-    "request": "Asked for by the customer",
+    "request": "Requested by the customer",
 }
 _LOTS_SHOWN_MAX = 100
 ENTRY_MAX = 2**63 - 1
@@ -92,14 +92,14 @@ class MoneyForm(msgspec.Struct, frozen=True, kw_only=True):
             raise BadRequest("Choose a reason.", param="cause")
         words = " ".join(self.words.split())
         if not words:
-            raise BadRequest("Say why, in words.", param="words")
+            raise BadRequest("Say why, in your own words.", param="words")
         ticket = self.ticket.strip()
         return f"{self.cause}: {words}" + (f" ({ticket})" if ticket else "")
 
     def order(self, move: str, organization_id: str) -> Order:
         """Return what is ordered. Raises BadRequest."""
         if not is_id(self.form):
-            raise BadRequest("The form was altered: open its page again.")
+            raise BadRequest("The form was modified: open its page again.")
         if move == "undo":
             return UndoOrder(organization_id=organization_id, entry_id=self.entry_id)
         nanos = nanos_of_dollars(self.amount)
@@ -275,4 +275,4 @@ def _effect(preview: MovePreview, shelf: Shelf) -> str:
         return said
     before, after = lasting(preview.before.days or 0), lasting(preview.after.days)
     instead = f" instead of {before}" if before != after else ""
-    return f"{said} At the present rate it lasts {after}{instead}."
+    return f"{said} At the current rate it lasts {after}{instead}."

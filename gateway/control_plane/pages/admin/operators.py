@@ -22,7 +22,7 @@ from gateway.storage.database import Database
 
 PATH = "/admin/operators"
 _ONE = PATH + "/{user_id:str}"
-_DONE = {"role": "The role is changed.", "removed": "They are no operator any more."}
+_DONE = {"role": "The role is changed.", "removed": "They are no longer an operator."}
 """What the page says after an action."""
 
 

@@ -170,22 +170,22 @@ DONE = {
     "refund": "The refund is on its way.",
     "undo": "The entry is reversed by another one.",
     "refused": "Stripe refused the refund, so nothing was paid back.",
-    "rejected": "This order was rejected before, so nothing changed.",
-    "failed": "This order failed before, so nothing changed.",
-    "repeated": "This was done before, so nothing changed.",
-    "waiting": "It waits for a second operator, or for 24 hours if there is none.",
+    "rejected": "This order was already rejected, so nothing changed.",
+    "failed": "This order already failed, so nothing changed.",
+    "repeated": "This was already done, so nothing changed.",
+    "waiting": "It is waiting for a second operator, or for 24 hours if there is none.",
     "suspend": "The account is suspended.",
     "unsuspend": "The account is no longer suspended.",
     "release": "The organization may buy again.",
     "top-up-off": "Auto top-up is off.",
-    "reconcile": "The payment was read at Stripe.",
+    "reconcile": "The payment was read from Stripe.",
     "seen": "The payment is off the list.",
     "abandon": "The payment is given up.",
     "revoke": "The key is revoked.",
     "budget": "The key's limit is set.",
     "requests": "The limit is set.",
-    "resend": "The mail will be sent again.",
-    "note": "The note is written.",
+    "resend": "The email will be sent again.",
+    "note": "The note is saved.",
 }
 """What a page says after an action."""
 
@@ -207,7 +207,7 @@ def _tiles(
     balance = one.balance
     lately = sum(day.cost_nanos for day in span[-runway.RATE_DAYS :])
     days = runway.of(balance.available_nanos, lately).days
-    lasts = "no use lately" if days is None else f"lasts {lasting(days)}"
+    lasts = "no recent usage" if days is None else f"lasts {lasting(days)}"
     own = f"{PATH}/{one.id}"
     return [
         Tile(name="Available", value=money(balance.available_nanos), note=lasts,

@@ -48,7 +48,7 @@ class PriceForm(msgspec.Struct, frozen=True, kw_only=True):
         try:
             return datetime.strptime(self.day.strip(), "%Y-%m-%d").replace(tzinfo=UTC)
         except ValueError:
-            raise price_control.BadPrice("A day is like 2027-01-31.", param="day") from None
+            raise price_control.BadPrice("Enter a date like 2027-01-31.", param="day") from None
 
 
 class CancelForm(msgspec.Struct, frozen=True):

@@ -112,7 +112,7 @@ def _errors(answers: Answers, today: tuple[datetime, datetime], now: datetime) -
     return Tile(
         name="Errors today, 5xx",
         value=f"{hundredths // 100}.{hundredths % 100:02d}%" if whole else "none",
-        note=f"{number(failed)} of {compact(whole)} answers",
+        note=f"{number(failed)} of {compact(whole)} responses",
         tone="bad" if hundredths >= 100 else "",
         line=sparkline(hours),
         href="/admin/traffic",
@@ -158,7 +158,7 @@ def _drawn(answers: Answers, now: datetime) -> tuple[Chart, list[Bar]]:
             (
                 f"{at:%d %b}",
                 whole,
-                f"{day_text(at)}, {at:%H:00}: {number(whole)} answers, {number(bad)} failed",
+                f"{day_text(at)}, {at:%H:00}: {number(whole)} responses, {number(bad)} failed",
             )
             for at, (whole, bad) in zip(hours, sums, strict=True)
         ],

@@ -287,7 +287,7 @@ def _payment_steps(payment: Payment) -> list[tuple[str, str]]:
     steps = [("Refund", f"refund?payment={payment.id}")] if payment.state == "paid" else []
     if payment.attention:
         steps.append(("Seen", f"seen?target={payment.id}"))
-    steps.append(("Read at Stripe", f"reconcile?target={payment.id}"))
+    steps.append(("Read from Stripe", f"reconcile?target={payment.id}"))
     if payment.is_unfinished or payment.disputed_cents or payment.attention:
         steps.append(("Give up", f"abandon?target={payment.id}"))
     return steps

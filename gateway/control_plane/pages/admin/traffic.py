@@ -178,7 +178,7 @@ def _requests(count: int) -> str:
 
 
 def _errors(count: int) -> str:
-    return f"{number(count)} answers of 5xx"
+    return f"{number(count)} 5xx responses"
 
 
 def _csv(

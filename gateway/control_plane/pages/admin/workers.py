@@ -28,7 +28,7 @@ _QUARANTINES = 20
 WORKERS_MAX = 500
 """Most workers that are listed; those that are not ready come first."""
 _DONE = {
-    "drain": "It gets nothing new, and finishes what it has.",
+    "drain": "It gets nothing new and finishes what it has.",
     "undrain": "It will prove itself, and then get work again.",
     "check": "It is being examined.",
 }
@@ -95,7 +95,7 @@ async def _one_page(
             pools = await fleet_state.pools(connection)
         found = [(pool, worker) for pool in pools for worker in pool.workers if worker.url == url]
         if not found:
-            raise NoSuchWorker("No running gateway knows this worker any more.")
+            raise NoSuchWorker("No running gateway knows this worker anymore.")
         return render(
             "admin/worker.html",
             path=_ONE,

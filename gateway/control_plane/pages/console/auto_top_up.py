@@ -74,12 +74,12 @@ def auto_words(
 ) -> AutoWords:
     """Describe what auto top-up does now; `last` is its newest attempt."""
     if current is None or not current.enabled:
-        return AutoWords("", "Off", "Requests are refused when the balance is used up.")
+        return AutoWords("", "Off", "When the balance runs out, requests are refused.")
     if customer is None or not customer.payment_method_id:
         return AutoWords(
             "warn",
             "Waits for a card",
-            "It begins once you buy credit with “Save this card” ticked.",
+            "It starts once you buy credit with “Save this card” checked.",
         )
     if customer.held_at:
         return AutoWords("warn", "On hold", "It is paused while buying is on hold.")
@@ -91,8 +91,9 @@ def _paused(current: AutoTopUp) -> AutoWords:
         return AutoWords(
             "bad",
             "Paused",
-            "Your bank wants to ask you before the saved card pays. Buy credit yourself with that "
-            "card or save another one; or resume, and the card is tried again.",
+            "Your bank needs your confirmation before it charges the saved card. Buy credit "
+            "yourself with that card or save another one; or resume, and the card is tried "
+            "again.",
             again=AutoForm.of(current),
         )
     if current.paused == "refunded":
@@ -138,7 +139,7 @@ def _why(current: AutoTopUp, last: Payment | None) -> str:
         return "The last charge was declined."
     if last is not None and last.state == "failed":
         return "The last attempt failed."
-    return "There were as many attempts as a day may have, or one a moment ago."
+    return "The daily number of attempts is reached, or the last attempt was moments ago."
 
 
 def _cents(text: str, param: str) -> int:

@@ -28,10 +28,10 @@ def days_left(lasts: Runway) -> str:
     if lasts.days is None:
         return f"Nothing was used in the last {RATE_DAYS} days."
     if not lasts.days:
-        return "Less than a day of use is left at the present rate."
+        return "Less than a day of use is left at the current rate."
     if lasts.days > DAYS_FORESEEN_MAX:
-        return "More than a year of use is left at the present rate."
-    return f"About {plural(lasts.days, 'day')} of use left at the present rate."
+        return "More than a year of use is left at the current rate."
+    return f"About {plural(lasts.days, 'day')} of use left at the current rate."
 
 
 def pace(lasts: Runway) -> str:
@@ -74,12 +74,12 @@ def _stop(cause: FreezeCause, balance: Balance) -> Stop:
             return Stop(
                 "This account is suspended.",
                 "We stopped it, so requests are refused. Your credit is kept.",
-                "We can tell you why, and what has to happen.",
+                "We can tell you why, and what needs to happen.",
             )
         case "books":
             return Stop(
                 "This account is under review.",
-                "A check of our books found something that does not add up, so requests wait until "
-                "we have looked. Your credit is kept.",
-                "You need not do anything. Requests work again as soon as it is cleared up.",
+                "A check of our books found something that doesn't add up, so requests are "
+                "refused until we have looked into it. Your credit is kept.",
+                "You don't need to do anything. Requests work again as soon as it is cleared up.",
             )

@@ -80,7 +80,7 @@ class ChangedKeyForm(KeyForm, frozen=True, kw_only=True):
             seen = datetime.fromisoformat(self.seen)
             if seen.tzinfo is not None:
                 return seen
-        raise BadRequest("The form was altered: open the key's page again.")
+        raise BadRequest("The form was modified: open the key's page again.")
 
 
 class RotationForm(msgspec.Struct, frozen=True):

@@ -26,7 +26,7 @@ _WORDS = {
     "key.expiring": ("A key expires", "A key expires in 30, 10 or 1 days."),
     "endpoint.disabled": (
         "Webhook switched off",
-        "A webhook failed for days, and nothing is sent to it any more.",
+        "A webhook failed for days, and we stopped sending to it.",
     ),
 }
 

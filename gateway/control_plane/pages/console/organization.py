@@ -310,4 +310,4 @@ async def _check_new(
         who = "You belong" if address.email == visitor.email else f"{address.email} belongs"
         raise BelongsAlready(f"{who} to this organization already.", param="email")
     if len(members) >= members_max:
-        raise OrganizationFull("The organization has as many members as it can have.")
+        raise OrganizationFull("The organization has the maximum number of members.")

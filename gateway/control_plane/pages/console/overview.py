@@ -24,9 +24,9 @@ from gateway.storage.ledger import runway
 
 _DAYS = 30
 _NO_CREDIT = {
-    "granted_before": "This mailbox or GitHub account received its free credit before.",
+    "granted_before": "This mailbox or GitHub account has already received its free credit.",
     "disposable": "There is no free credit for disposable mailboxes.",
-    "budget": "The day's free credit was used up when you signed up.",
+    "budget": "That day's free credit was used up when you signed up.",
 }
 
 

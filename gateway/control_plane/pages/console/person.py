@@ -188,7 +188,7 @@ async def delete_account(
     answer = render(
         "again.html",
         heading="Your account is deleted",
-        message="What is left in the books names nobody. You can come back at any time.",
+        message="What remains in the books doesn't name you. You can come back at any time.",
         way="Sign in again",
     )
     answer.set_cookie(cookie.empty())

@@ -235,8 +235,8 @@ async def end_session(
 def _check_enrolled(visitor: Visitor) -> None:
     if visitor.operator_role and not (visitor.has_authenticator or visitor.has_passkey):
         raise EnrollFirst(
-            "You are an operator: set your first factor with the address that you were given, or "
-            "ask for a new one."
+            "You are an operator: set up your first factor with the link you were given, or ask "
+            "for a new one."
         )
 
 

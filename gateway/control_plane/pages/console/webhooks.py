@@ -31,8 +31,8 @@ _ONE = PATH + "/{endpoint_id:str}"
 _PAGE = 25
 _DONE = {
     "saved": "Saved.",
-    "test": "A test event is on its way. Load the page again to see the answer.",
-    "replay": "The event is being sent again. Load the page again to see the answer.",
+    "test": "A test event is on its way. Reload the page to see the response.",
+    "replay": "The event is being sent again. Reload the page to see the response.",
 }
 
 

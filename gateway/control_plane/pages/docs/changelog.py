@@ -83,7 +83,7 @@ async def read_feed(
         'xmlns:atom="http://www.w3.org/2005/Atom"><channel>'
         f"<title>{xml_text(settings.brand)} changelog</title><link>{xml_text(url)}/changelog</link>"
         f'<atom:link href="{xml_text(url)}/changelog.rss" rel="self" type="application/rss+xml"/>'
-        "<description>Launches of models, changes of prices and changes of the API</description>"
+        "<description>Model launches, price changes and API changes</description>"
         f"<language>en</language>{items}</channel></rss>"
     )
     return Response(feed, media_type="application/rss+xml")

@@ -129,17 +129,17 @@ def limits(settings: Settings) -> list[RequestLimit]:
             TooManyReads,
         ),
         (
-            "Other requests of one key that cost nothing",
+            "Other free requests of one key",
             f"{settings.reads_per_minute:,} a minute for each gateway process",
             TooManyReads,
         ),
         (
-            "Bodies of one organization's requests at a time",
+            "Request bodies of one organization in memory at once",
             f"{settings.organization_bodies_bytes_max / 2**20:,.4g} MiB for each gateway process",
             TooManyBytes,
         ),
         (
-            "Bodies of all organizations' requests at a time",
+            "Request bodies of all organizations in memory at once",
             f"{settings.bodies_bytes_max / 2**20:,.4g} MiB for each gateway process",
             TooManyBytes,
         ),
@@ -149,7 +149,7 @@ def limits(settings: Settings) -> list[RequestLimit]:
             IdempotencyKeyTooLong,
         ),
         (
-            "Connections that wait for one request, its retries included",
+            "Connections waiting for one request, retries included",
             f"{settings.replay_waiting_max:,} connections",
             TooManyRetries,
         ),

@@ -10,8 +10,8 @@ from gateway.settings import Settings
 PLACES = (
     Entry(
         "Price calculator", "", "/calculator",
-        "Paste a text and say how many you have: what embedding your corpus costs, counted by the "
-        "tokenizer that we bill with.",
+        "Paste a typical input and say how many you have: see what embedding your corpus costs, "
+        "counted by the tokenizer that we bill with.",
         "price cost corpus estimate million tokens how much pricing calculate budget documents",
     ),
     Entry(
@@ -21,7 +21,7 @@ PLACES = (
     ),
     Entry(
         "Models for many languages", "", "/models?q=languages",
-        "Models that embed other languages than English, or many of them in one index.",
+        "Models that embed languages other than English, or many languages in one index.",
         "multilingual german french spanish italian portuguese dutch polish russian ukrainian "
         "turkish arabic hindi chinese japanese korean vietnamese",
     ),
@@ -42,12 +42,12 @@ PLACES = (
     ),
     Entry(
         "Changelog", "", "/changelog",
-        "Launches of models, changes of prices and changes of the API, by day.",
+        "Model launches, price changes and API changes, by day.",
         "news release launch price change new what is new rss",
     ),
     Entry(
         "Ask for a model", "", "/ask",
-        "Name a model that is not in the catalog: we count who wants it.",
+        "Name a model that is not in the catalog: we count how many people want it.",
         "request missing model add support vote",
     ),
     Entry(

@@ -125,7 +125,7 @@ def _check(journey: Journey, user_id: str, code: str) -> None:
     if journey.user_id != user_id:
         raise GithubRefused("You signed in or out in the meantime. Start it again.")
     if not code:
-        raise GithubRefused("You did not let GitHub tell us who you are; nothing was kept.")
+        raise GithubRefused("You didn't allow GitHub to tell us who you are. We kept nothing.")
 
 
 async def _connect(
@@ -137,7 +137,8 @@ async def _connect(
         known = await identities.find(connection, who)
         if known and known.id != user_id:
             raise GithubRefused(
-                "That GitHub account signs in another account here. Disconnect it there first."
+                "That GitHub account is connected to another account here. Disconnect it there "
+                "first."
             )
         await identities.connect(connection, who, user_id)
         if not known:

@@ -42,8 +42,8 @@ async def ordered(browser: Browser, gateway: Process, customer: str, role="finan
     assert "This needs a second operator." in checked
     assert "Ask to post +$150.00" in checked
     done = await post(browser, path, **LARGE)
-    assert "It waits for a second operator" in done.text
-    assert "Waits for approval" in done.text
+    assert "It is waiting for a second operator" in done.text
+    assert "Waiting for approval" in done.text
     requested = (await trail_of(gateway.core.database))[-1]
     assert requested.action == "approval.requested"
     return requested.subject.removeprefix("approval:")
@@ -68,7 +68,7 @@ async def test_a_second_operator_approves(
     assert "Grant $150.00 (paid)" in page
     assert "contract: Invoice 7" in page
     page = await second.submit(f"{APPROVALS}/{order_id}/approve")
-    assert "Nothing waits for approval." in page.text
+    assert "Nothing is waiting for approval." in page.text
     assert await dollars(gateway, customer) == 150
     subjects = [m.subject for m in await gateway.services.outbox.listed() if m.kind == "account"]
     assert subjects == ["You received $150.00 of credit"]
@@ -85,7 +85,7 @@ async def test_ones_own_can_not_be_approved_but_taken_back(
     assert (await browser.submit(f"{APPROVALS}/{order_id}/approve")).status_code == 403
     await browser.get(APPROVALS)
     page = await browser.submit(f"{APPROVALS}/{order_id}/reject", words="typed wrong")
-    assert "Nothing waits for approval." in page.text
+    assert "Nothing is waiting for approval." in page.text
     assert await dollars(gateway, customer) == 0
 
 
@@ -94,7 +94,7 @@ async def test_with_a_single_operator_it_says_when_it_is_done(
 ):
     await sign_in_operator(browser, gateway, "mia@example.com", "owner")
     checked = await check(browser, f"{ADMIN}/{customer}/grant", **LARGE)
-    assert "it is done in 24 hours" in squeezed(checked.text)
+    assert "it is carried out in 24 hours" in squeezed(checked.text)
 
 
 async def test_the_list_is_a_file_too(browser: Browser, gateway: Process, customer: str):

@@ -42,7 +42,7 @@ async def test_keys_are_shown_once_more_then_revoked_each_with_an_entry(
     await browser.get("/admin/keys")
     page = await send(browser, "/admin/bulk", action="revoke-keys", ids=ids, back="/admin/keys?a=1")
     assert "Revoke 2 keys" in squeezed(page.text)
-    assert "It is revoked already." in page.text
+    assert "It is already revoked." in page.text
     assert await trail(gateway, "key.revoked") == []
     assert f'value="{ids[0]}"' not in page.text
 

@@ -35,7 +35,7 @@ async def owing(gateway: Process) -> str:
 async def test_nothing_needs_anyone(browser: Browser, gateway: Process):
     await sign_in_operator(browser, gateway, "ops@example.com", "read")
     page = await browser.get("/admin")
-    assert "Nothing needs you. Last check" in page.text
+    assert "Nothing needs your attention. Last check" in page.text
     assert "needs attention:" not in page.text
 
 
@@ -78,7 +78,7 @@ async def test_a_need_is_put_off_with_a_reason_and_shown_again(browser: Browser,
     assert "pays tomorrow" in (await browser.get("/admin/snoozed")).text
 
     page = await browser.submit("/admin/snooze/end", key=key)
-    assert "Nothing waits." in page.text
+    assert "Nothing is snoozed." in page.text
     assert "owes $1.50" in (await browser.get("/admin")).text
     trail = await rows(gateway, select(trail_entries).order_by(trail_entries.c.number))
     assert [(entry.action, entry.subject) for entry in trail][-2:] == [
@@ -138,4 +138,4 @@ async def test_the_rules_say_when_something_is_told(browser: Browser, gateway: P
         assert rule in page
     assert "5 or more new accounts of one domain" in page
     assert "Credit that runs dry" in page
-    assert f"{NEEDS_MAX} are told" in page
+    assert f"{NEEDS_MAX} are shown" in page

@@ -61,7 +61,7 @@ async def test_an_old_proof_is_renewed_and_the_form_goes_through(
     done = await browser.submit(
         "/admin/verify", factor_code=phone.code(), factor_next=PATH, factor_resend="yes", **typed
     )
-    assert f"Send this address to {BOB}" in done.text
+    assert f"Send this link to {BOB}" in done.text
 
 
 @pytest.mark.parametrize("role", ["read", "support", "finance", "operator"])

@@ -39,7 +39,7 @@ async def test_a_list_takes_few_queries_and_is_a_csv_too(
 async def test_a_filter_is_in_the_address_and_is_kept_by_name(browser: Browser, gateway: Process):
     address = "/admin/organizations?name=zz&standing=frozen&before=&since=not-a-day"
     page = await browser.get(address)
-    assert "No organization is like that." in page.text
+    assert "No organizations match." in page.text
     query = field(page.text, "query")
     assert query == "name=zz&standing=frozen&since=not-a-day"
     page = await browser.submit(
@@ -92,7 +92,7 @@ async def test_the_search_field_finds_a_whole_key_and_keeps_it_nowhere(
         page = await browser.get("/admin/search", params={"q": "ops@example.com"})
     assert len(asked) <= QUERIES_MAX
     assert "ops@example.com" in page.text
-    assert "Nothing has this id" in squeezed((await browser.get("/admin/search?q=zzz")).text)
+    assert "Nothing has this ID" in squeezed((await browser.get("/admin/search?q=zzz")).text)
 
 
 async def _organization(gateway: Process) -> str:

@@ -20,7 +20,7 @@ async def test_sums_of_the_service(browser: Browser, gateway: Process):
     await sign_in_operator(browser, gateway, "ops@acme.example", "read")
     database = gateway.core.database
     page = squeezed((await browser.get("/admin/traffic")).text)
-    assert "No traffic in this time" in page
+    assert "No traffic in this period" in page
     (owner,) = await rows(gateway, select(organizations.c.id))
     await use(database, owner.id, HOUR, 200_000_000, STELLA)
     await use(database, owner.id, HOUR - timedelta(hours=24), 100_000_000, STELLA)

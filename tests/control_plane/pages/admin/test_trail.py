@@ -113,7 +113,7 @@ async def test_pages_follow_one_another(browser: Browser, gateway: Process, owne
     assert older.text.count("<tr>") == 5
     assert "Newest" in older.text
     assert 'rel="next" href="/admin/trail?before=5"' in page.text
-    assert "No entries that fit" in (await browser.get("/admin/trail?action=no.such")).text
+    assert "No entries match" in (await browser.get("/admin/trail?action=no.such")).text
 
 
 async def test_a_broken_chain_is_told(browser: Browser, gateway: Process, owner: str):

@@ -34,7 +34,7 @@ async def test_it_shows_what_the_customer_sees_and_is_recorded(
     ops = await sign_in_operator(browser, gateway, "ops@example.com", "support")
     page = await view(browser, customer)
     assert page.url.path == "/console"
-    assert "You view this as" in page.text
+    assert "You are viewing this as" in page.text
     assert "laptop" in (await browser.get("/console/keys")).text
     entry = (await trail_of(gateway.core.database))[-1]
     assert entry[:3] == (ops, "organization.viewed", f"organization:{customer}")
@@ -75,11 +75,11 @@ async def test_it_ends_by_itself_and_with_the_role(
         past = datetime.now(UTC) - timedelta(seconds=1)
         await connection.execute(update(operator_views).values(ends_at=past))
     page = await browser.get("/console/keys")
-    assert "You view this as" not in page.text
+    assert "You are viewing this as" not in page.text
     assert "laptop" not in page.text
 
 
 async def test_a_role_without_support_can_not(browser: Browser, gateway: Process, customer: str):
     await sign_in_operator(browser, gateway, "ops@example.com", "read")
     assert (await view(browser, customer)).status_code == 403
-    assert "You view this as" not in (await browser.get("/console")).text
+    assert "You are viewing this as" not in (await browser.get("/console")).text

@@ -74,8 +74,8 @@ def test_each_state_has_its_words(
     [
         ("failed", "not_charged", "The last attempt failed."),
         ("failed", "refused", "The last attempt failed."),
-        ("paid", "", "as many attempts as a day may have"),
-        ("canceled", "", "as many attempts as a day may have"),
+        ("paid", "", "daily number of attempts is reached"),
+        ("canceled", "", "daily number of attempts is reached"),
     ],
 )
 def test_it_says_why_it_waits_though_no_card_was_declined(state: State, code: str, says: str):
@@ -84,7 +84,7 @@ def test_it_says_why_it_waits_though_no_card_was_declined(state: State, code: st
         credit_nanos=25 * 10**9, amount_cents=2_500, live=False, created_at=NOW, changed_at=NOW,
     )  # fmt: skip
     waiting = settings(not_before=NOW + timedelta(hours=1))
-    assert auto_words(waiting, customer(), last).sentence.startswith((says, f"There were {says}"))
+    assert auto_words(waiting, customer(), last).sentence.startswith((says, f"The {says}"))
 
 
 def test_what_saving_again_resumes_can_be_saved_again():

@@ -306,18 +306,18 @@ async def test_a_key_gets_a_new_secret(gateway: Process, browser: Browser):
     await browser.get(f"/console/keys/{key.id}")
     shown = (await browser.submit(f"/console/keys/{key.id}/rotate", overlap_hours="1")).text
     new = SECRET.search(shown)
-    assert "The secret before works until" in shown
+    assert "The previous secret works until" in shown
     assert old
     assert new
     assert old[0] != new[0]
     for secret in (old[0], new[0]):
         headers = {"authorization": f"Bearer {secret}"}
         assert (await browser.http.get("/v1/credits", headers=headers)).status_code == 200
-    assert "The secret before this one works until" in (
+    assert "The previous secret works until" in (
         await browser.get(f"/console/keys/{key.id}")
     ).text  # fmt: skip
     told = [mail.subject for mail in await gateway.services.outbox.listed()]
-    assert told[0] == "A new secret of an API key of ada"
+    assert told[0] == "A new secret for an API key in ada"
     assert "key.rotated" in (await browser.get("/console/trail")).text
     await browser.get(f"/console/keys/{key.id}")
     await browser.submit(f"/console/keys/{key.id}", name="ci", scopes="embed")

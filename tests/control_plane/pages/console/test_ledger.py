@@ -44,7 +44,7 @@ async def test_each_entry_has_the_balance_after_it(
     monkeypatch.setattr(credit, "NEWER_MAX", 3)
     page = (await browser.get(older[1])).text
     assert "Balance after" not in page
-    assert "Balances are shown beside the newest 3 entries." in page
+    assert "Balances are shown only for the newest 3 entries." in page
 
 
 @pytest.mark.sqlite

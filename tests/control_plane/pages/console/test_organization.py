@@ -282,10 +282,12 @@ async def test_a_key_that_was_rotated_ends_for_those_who_know_it_alone(
         assert (await browser.http.get("/v1/models", headers=headers)).status_code == 200
     page = squeezed((await browser.get("/console/settings")).text)
     parting = page.partition("They created or rotated 1 key ")[2].partition("</form>")[0]
-    held, _, before = parting.partition("They know the former secret, which still works, of 1 key ")
+    held, _, before = parting.partition(
+        "They know the previous secret, which still works, of 1 key "
+    )
     assert f"adas (…{taken['authorization'][-4:]}, rotated)" in held
     assert f"bobs (…{replaced['authorization'][-4:]})" in before
-    assert "Revoke it, and end the former secret too:" in before
+    assert "Revoke it, and end the previous secret too:" in before
     member = select(users).where(users.c.email == BOB)
     ((bob_id, *_),) = await rows(gateway, member)
     await browser.submit(f"/console/settings/members/{bob_id}/remove", revoke="yes")

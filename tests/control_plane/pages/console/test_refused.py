@@ -47,7 +47,7 @@ async def test_nobody_is_invited_to_what_is_full(gateway: Process, browser: Brow
     page = await browser.submit(f"{SETTINGS}/invite", email="bob@example.org")
     assert page.status_code == 400
     assert Fields(page).values["email"] == "bob@example.org"
-    assert "as many members" in Fields(page).said()
+    assert "maximum number of members" in Fields(page).said()
 
 
 async def test_the_last_owner_is_told_beside_the_members(gateway: Process, browser: Browser):

@@ -55,7 +55,7 @@ async def test_launches_and_prices_are_news(gateway: Process, browser: Browser):
     assert f"{MINILM}: higher price" in page
     assert "is $0.005 per million tokens from now on, instead of $0.008." in page
     assert "is $0.009 per million tokens from then on, instead of $0.005." in page
-    assert "To come" in page
+    assert "Upcoming" in page
 
 
 async def test_the_feed_is_rss_with_whole_addresses(gateway: Process, browser: Browser):

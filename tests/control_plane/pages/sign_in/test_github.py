@@ -286,7 +286,7 @@ async def test_an_identity_is_not_taken_from_another_account(
     page = await by_github(other)
     await other.close()
     assert page.status_code == 400
-    assert "signs in another account" in page.text
+    assert "is connected to another account" in page.text
     (identity,) = await rows(gateway, select(identities))
     (ada,) = await rows(gateway, select(users.c.id).where(users.c.email == "ada@example.org"))
     assert identity.user_id == ada.id

@@ -183,7 +183,7 @@ async def test_what_is_no_address_is_said_beside_the_field(browser: Browser):
         await browser.get("/sign-in")
         answer = await browser.submit("/sign-in", email=email)
         assert answer.status_code == 400
-        assert "not a valid mail address" in answer.text
+        assert "not a valid email address" in answer.text
 
 
 @pytest.mark.parametrize(

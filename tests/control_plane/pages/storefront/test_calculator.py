@@ -155,7 +155,7 @@ async def test_what_is_not_counted_by_its_own_tokenizer_says_so(gateway: Process
         li for li in gateway.services.shelves().listings if not li.model.vocabulary_sha256
     )
     await browser.get(f"/calculator?model={strange.model.id}")
-    assert "An estimate: the tokenizer" in browser.page.text
+    assert "An estimate: this model's tokenizer" in browser.page.text
     row = next(
         row for row in cells(browser.page.text, "Cost on every model")
         if row[0] == f"{strange.page.title} chosen Soon"

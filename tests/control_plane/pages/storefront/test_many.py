@@ -118,7 +118,7 @@ async def test_a_model_whose_tokenizer_is_not_here_can_be_read_and_is_estimated(
     await browser.get("/calculator")
     answer = await browser.submit("/calculator", model=PLAIN, text="hello")
     assert answer.status_code == 200
-    assert "An estimate: the tokenizer" in answer.text
+    assert "An estimate: this model's tokenizer" in answer.text
 
 
 async def test_the_sitemap_is_in_parts_that_name_every_page_once(

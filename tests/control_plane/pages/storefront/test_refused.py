@@ -72,7 +72,7 @@ async def test_the_waitlist(browser: Browser):
     found = Fields(page)
     assert found.values["email"] == "ada@nowhere"
     assert found.blamed() == "email"
-    assert "not a valid mail address" in found.said()
+    assert "not a valid email address" in found.said()
     assert f'href="/sign-in?next={PATH}"' in page.text  # and not where the form was sent
     assert f'rel="canonical" href="http://127.0.0.1:8080{PATH}"' in page.text
     page = await browser.submit("/waitlist", model=STELLA, email="ada@example.org")

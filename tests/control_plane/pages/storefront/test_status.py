@@ -306,5 +306,5 @@ async def test_what_is_not_measured_is_said(browser: Browser):
     page = (await browser.get("/status")).text
     words = " ".join(unescape(re.sub(r"<[^>]+>", " ", page)).split())
     assert "A full outage may be under-reported" in words
-    assert "The console is not measured." in words
+    assert "We don't measure the console." in words
     assert "p95 not measured" in words
