@@ -28,24 +28,24 @@ class ControlMetrics(Collector):
         """Describe mails, needs, people and demand."""
         services = self._services
         outcomes = CounterMetricFamily(
-            "gateway_mails", "What became of mails handed over.", labels=["outcome"]
+            "gateway_mails", "Outcomes of the mails handed over.", labels=["outcome"]
         )
         for outcome, count in services.outbox.outcomes.items():
             outcomes.add_metric([outcome], count)
         yield outcomes
         yield _gauges(
             "gateway_mail_due_seconds",
-            "Since when the oldest mail is due that has not left: links, for which people wait, "
-            "notices and launch mails.",
+            "How long ago the oldest unsent mail was due: links, which people wait for, notices, "
+            "and launch mails.",
             "kind",
             services.mail_waits.due_seconds,
         )
         yield _gauges(
-            "gateway_mail_waiting", "Mails that have not left.", "kind", services.mail_waits.mails
+            "gateway_mail_waiting", "Mails not sent yet.", "kind", services.mail_waits.mails
         )
         yield _gauges(
             "gateway_attention_needs",
-            "What needs an operator (`gateway attention list`), by how bad it is.",
+            "Items that need an operator (`gateway attention list`), by severity.",
             "severity",
             services.attention.counts,
         )

@@ -35,7 +35,7 @@ log = structlog.get_logger()
 
 _AWAY = "The database is temporarily unavailable."
 _AGAIN = "Try again in a moment."
-_AGAIN_IF_NOT_DONE = "Check in a moment whether it was done, and try again if not."
+_AGAIN_IF_NOT_DONE = "Check in a moment whether it was done; if not, try again."
 _AWAY_SECONDS = 5.0
 
 

@@ -25,12 +25,12 @@ class RedisMetrics(Collector):
         """Describe each connection."""
         subscribed = GaugeMetricFamily(
             "gateway_redis_subscribed",
-            "1 while messages of other processes are received, by what they are about.",
+            "1 while messages from other processes are received, by their subject.",
             labels=["about"],
         )
         silent = GaugeMetricFamily(
             "gateway_redis_silent_seconds",
-            "Since Redis was last heard on that connection; it is asked every 2 seconds.",
+            "Seconds since Redis last answered on that connection; it is asked every 2 seconds.",
             labels=["about"],
         )
         now = time.monotonic()

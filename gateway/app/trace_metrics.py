@@ -22,5 +22,5 @@ class TraceMetrics(Collector):
         """Describe the export."""
         lost = self._tracing.spans.lost if self._tracing else 0
         yield CounterMetricFamily(
-            "gateway_trace_spans_lost", "Spans that the collector did not take.", lost
+            "gateway_trace_spans_lost", "Spans that the collector did not accept.", lost
         )

@@ -100,13 +100,14 @@ async def write_note(organization: str, words: str, *, acting: str | None) -> No
 async def limit_organization(
     organization: str, requests: str, *, acting: str | None, reason: str
 ) -> None:
-    """Set how many REQUESTS may be in progress in a process at once; `none`: as all others."""
+    """Set how many REQUESTS may be in progress in a process at once; `none` for the default."""
     most = None if requests == "none" else int(requests) if requests.isdecimal() else 0
     async with opened() as database, database.write() as connection:
         operator = await operator_of(connection, acting)
         owner = await organizations.find(connection, organization)
         await limits.limit_requests(connection, operator, owner.id, most, reason=reason)
-    say(f"{owner.name} may have {'as many as all others' if most is None else most} in progress.")
+    many = "the default number of" if most is None else most
+    say(f"{owner.name} may have {many} requests in progress.")
 
 
 async def _check_new(connection: AsyncConnection, name: str) -> None:
@@ -145,7 +146,7 @@ keys_group.add_command(mac_group)
     multiple=True,
     default=DEFAULT_SCOPES,
     show_default=True,
-    help="What it may do: embed, or read credit and usage. Give it once for each.",
+    help="What it may do: embed, or read credit and usage. Repeat it for several.",
 )
 @acting_as
 @because
@@ -195,7 +196,7 @@ def _show_new(made: NewApiKey, *, as_json: bool) -> None:
     type=click.IntRange(0, OVERLAP_HOURS_MAX),
     default=24,
     show_default=True,
-    help="How long the secret before works too; 0 ends it at once.",
+    help="How many hours the previous secret keeps working; 0 ends it at once.",
 )
 @acting_as
 @because

@@ -10,7 +10,7 @@ from gateway.control_plane.operators.operators import COMMAND_LINE, Operator
 from gateway.errors import BadRequest
 
 acting_as = click.option(
-    "--as", "acting", metavar="ADDRESS", help="The operator who acts; needed once there is one."
+    "--as", "acting", metavar="ADDRESS", help="The operator who acts; required once there is one."
 )
 because = click.option("--reason", default="", help="Why, for the audit trail.")
 
@@ -29,5 +29,5 @@ async def operator_of(connection: AsyncConnection, address: str | None) -> Opera
     if address:
         return await operators.find(connection, address)
     if await operators.exist(connection):
-        raise NobodyActs("Say who acts: --as ADDRESS, one of `gateway operators list`.")
+        raise NobodyActs("Say who acts with --as ADDRESS, one of `gateway operators list`.")
     return COMMAND_LINE

@@ -18,7 +18,7 @@ _COLUMNS = ["id", "organization", "amount_nanos", "operator", "reason", "created
 @as_json
 @asynchronous
 async def list_approvals(*, as_json: bool) -> None:
-    """Show what waits for a second operator."""
+    """Show what is waiting for a second operator."""
     async with opened() as database, database.read() as connection:
         found = await approvals.waiting(connection)
     show(found, as_json=as_json, title="approvals", columns=None if as_json else _COLUMNS)
@@ -29,7 +29,7 @@ async def list_approvals(*, as_json: bool) -> None:
 @acting_as
 @asynchronous
 async def approve(order: str, *, acting: str | None) -> None:
-    """Do what another operator ordered."""
+    """Carry out what another operator ordered."""
     async with maybe_selling() as (database, parts):
         async with database.read() as connection:
             operator = await operator_of(connection, acting)
@@ -43,7 +43,7 @@ async def approve(order: str, *, acting: str | None) -> None:
 @because
 @asynchronous
 async def reject(order: str, *, acting: str | None, reason: str) -> None:
-    """Refuse what another operator ordered, or take your own order back."""
+    """Reject what another operator ordered, or withdraw your own order."""
     async with opened() as database:
         async with database.read() as connection:
             operator = await operator_of(connection, acting)

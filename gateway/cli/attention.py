@@ -93,7 +93,7 @@ async def list_rules(*, as_json: bool) -> None:
     "snooze", epilog='Example: gateway attention snooze KEY --hours 48 --reason "ordered"'
 )
 @click.argument("key")
-@click.option("--hours", type=_HOURS, default=24, show_default=True, help="How long it waits.")
+@click.option("--hours", type=_HOURS, default=24, show_default=True, help="How long to snooze it.")
 @acting_as
 @because
 @asynchronous
@@ -108,7 +108,7 @@ async def snooze_need(key: str, *, hours: int, acting: str | None, reason: str) 
         async with database.write() as connection:
             operator = await operator_of(connection, acting)
             until = await snoozes.snooze(connection, operator, need, timedelta(hours=hours), reason)
-    say(f"{key} waits until {until:%Y-%m-%d %H:%M} UTC.")
+    say(f"{key} is snoozed until {until:%Y-%m-%d %H:%M} UTC.")
 
 
 @attention_group.command("unsnooze", epilog="Example: gateway attention unsnooze KEY")
@@ -120,7 +120,7 @@ async def unsnooze_need(key: str, *, acting: str | None) -> None:
     async with opened() as database, database.write() as connection:
         operator = await operator_of(connection, acting)
         ended = await snoozes.end(connection, operator, key)
-    say(f"{key} is shown again." if ended else f"{key} did not wait.")
+    say(f"{key} is shown again." if ended else f"{key} was not snoozed.")
 
 
 @click.command("search", epilog="Example: gateway search acme")
@@ -128,7 +128,7 @@ async def unsnooze_need(key: str, *, acting: str | None) -> None:
 @as_json
 @asynchronous
 async def search_all(words: str, *, as_json: bool) -> None:
-    """Find what has an id or a name: mails, organizations, keys' ends, payments, requests."""
+    """Find anything by id or name: emails, organizations, ends of keys, payments, requests."""
     async with opened() as database, database.read() as connection:
         found = await search.search(connection, words)
     columns = ["kind", "id", "words", "note", "organization"]

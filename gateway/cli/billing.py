@@ -29,14 +29,14 @@ _ENTRY_MAX = 2**63 - 1
 """Ids of ledger entries are 64-bit integers."""
 
 _WHY_FROZEN: Mapping[FreezeCause, str] = {
-    "books": "an audit found its balance wrong, or the ledger refused what it used; requests get "
+    "books": "an audit found its balance wrong, or the ledger refused its usage; requests get "
     "503 until an audit finds it right, or until `gateway credits unfreeze`",
     "operator": "suspended by an operator; requests get 403 until `gateway credits unfreeze`",
     "dispute": "a payment is disputed; requests get 402 until the dispute is closed",
-    "owing": "a payment went back after its credit was used; requests get 402 until it is paid",
+    "owing": "a payment was reversed after its credit was used; requests get 402 until it is paid",
 }
 _DOLLARS = "Dollars, with up to nine decimals: 0.000000001 is a nano-dollar."
-_REASON = click.option("--reason", required=True, help="Why; it is kept.")
+_REASON = click.option("--reason", required=True, help="Why; this is kept.")
 
 
 @click.group("credits", cls=LazyGroup)
@@ -45,12 +45,12 @@ def credits_group() -> None:
 
 
 for _command in (
-    Later("approvals", "approvals:list_approvals", "Show what waits for a second operator."),
-    Later("approve", "approvals:approve", "Do what another operator ordered."),
+    Later("approvals", "approvals:list_approvals", "Show what is waiting for a second operator."),
+    Later("approve", "approvals:approve", "Carry out what another operator ordered."),
     Later(
         "reject",
         "approvals:reject",
-        "Refuse what another operator ordered, or take your own order back.",
+        "Reject what another operator ordered, or withdraw your own order.",
     ),
 ):
     credits_group.add_command(_command)
@@ -60,7 +60,7 @@ for _command in (
 @click.argument("organization")
 @click.argument("dollars", help=_DOLLARS)
 @click.option("--kind", type=click.Choice(["promo", "paid"]), default="promo", show_default=True)
-@click.option("--ref", help="A reference: the same one is granted only once.")
+@click.option("--ref", help="A reference; the same reference is granted only once.")
 @click.option("--expires-days", type=DAYS, help="Days until unspent credit expires.")
 @acting_as
 @because
@@ -99,9 +99,9 @@ async def grant_credit(
     "take", epilog='Example: gateway credits take Acme GRANT_ID 2.50 --reason "granted twice"'
 )
 @click.argument("organization")
-@click.argument("grant", help="Its id; `credits balance` shows it.")
+@click.argument("grant", help="The grant's id; `credits balance` shows it.")
 @click.argument("dollars", help=_DOLLARS)
-@click.option("--ref", help="A reference: the same one takes from a grant only once.")
+@click.option("--ref", help="A reference; the same reference takes from a grant only once.")
 @acting_as
 @_REASON
 @asynchronous
@@ -176,7 +176,7 @@ async def freeze(organization: str, *, acting: str | None, reason: str) -> None:
         frozen = await suspend(
             connection, operator, owner.id, reason=reason, mails=mails_of(database)
         )
-    say(f"{owner.name} is {'suspended' if frozen else 'suspended already, so nothing changed'}.")
+    say(f"{owner.name} is {'suspended' if frozen else 'already suspended, so nothing changed'}.")
 
 
 @credits_group.command(
@@ -198,7 +198,7 @@ async def unfreeze(organization: str, *, acting: str | None, reason: str) -> Non
             connection, operator, owner.id, reason=reason, mails=mails_of(database)
         )
         balance = await credit.balance(connection, owner.id)
-    done = f"is not suspended any more: {reason}" if lifted else "was not suspended"
+    done = f"is no longer suspended: {reason}" if lifted else "was not suspended"
     still = f" It is still frozen: {', '.join(balance.frozen_by)}." if balance.frozen_by else ""
     say(f"{owner.name} {done}.{still}")
 

@@ -14,7 +14,7 @@ from gateway.money import money
 @as_json
 @asynchronous
 async def show_books(*, limit: int, as_json: bool) -> None:
-    """Show the last audits of a running gateway, and the balance of every account then."""
+    """Show a running gateway's last audits, and every account's balance at that time."""
     async with opened() as database, database.read() as connection:
         runs = await audit_runs.recent(connection, limit=limit)
     if as_json:

@@ -34,31 +34,32 @@ for _command in (
     Later(
         "edit",
         "model_edits:edit_model",
-        "Replace a model's facts or page; releases of the data file no longer set what differs.",
+        "Replace a model's facts or page; releases of the data file no longer override what "
+        "differs.",
     ),
     Later("add", "model_edits:add_model", "Add a model that is coming soon."),
     Later(
         "diff",
         "model_edits:show_differences",
-        "Show what operators set, and what the data files say.",
+        "Show what operators changed, next to what the data files say.",
     ),
     Later("check", "model_review:check_models", "Check the words and facts of all models."),
     Later("state", "model_edits:set_state", "Retire a model, or bring a retired one back."),
     Later(
         "price-effect",
         "model_edits:show_effect",
-        "Show whom a price would affect, and what they would pay at most.",
+        "Show whom a price would affect, and the most they would pay.",
     ),
-    Later("cancel-price", "model_edits:cancel_price", "Call off a price that has not applied yet."),
+    Later("cancel-price", "model_edits:cancel_price", "Cancel a price that does not apply yet."),
     Later(
         "launch",
         "demand:launch_model",
-        "Make a model live, and mail everyone who voted for it or is on its waitlist, once each.",
+        "Make a model live, and email everyone who voted for it or is on its waitlist, once each.",
     ),
     Later(
         "demand",
         "demand:show_demand",
-        "Show how much a model is wanted and, after its launch, what came of it.",
+        "Show how much a model is wanted and, after its launch, the results.",
     ),
 ):
     models_group.add_command(_command)
@@ -114,7 +115,7 @@ async def price_model(
             reason=reason,
         )
     where = " in the flex tier" if flex else ""
-    when = f" from {day:%Y-%m-%d} on: price to come {change}" if change else ""
+    when = f" from {day:%Y-%m-%d} on: scheduled price {change}" if change else ""
     say(f"{model} costs {money(nanos)} / 1M tokens{where}{when}.")
 
 

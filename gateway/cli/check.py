@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.command("check", epilog="Example: gateway check --json")
 @as_json
 def check(*, as_json: bool) -> None:
-    """Ask the database, Redis, mail, workers and Stripe, and look for settings that disagree.
+    """Check the database, Redis, mail, workers and Stripe, and look for conflicting settings.
 
     Nothing is sent, charged or changed. Each line is ok, warning or error; the exit status is 0 if
     all are ok, 1 with a warning, 2 with an error.

@@ -26,7 +26,7 @@ _CONVERSION = [
 @click.option("--price", help="Dollars per million tokens; default: the estimated price.")
 @click.option(
     "--flex-price",
-    help="Dollars per million tokens of flex; default: the price in the estimated proportion.",
+    help="Dollars per million tokens in the flex tier; default: in proportion to the estimate.",
 )
 @because
 @acting_as
@@ -34,7 +34,7 @@ _CONVERSION = [
 async def launch_model(
     model: str, *, price: str | None, flex_price: str | None, reason: str, acting: str | None
 ) -> None:
-    """Make a model live, and mail everyone who voted for it or is on its waitlist, once each.
+    """Make a model live, and email everyone who voted for it or is on its waitlist, once each.
 
     A running gateway must have a ready worker of it, whose revision is pinned (workers pin).
     """
@@ -52,7 +52,7 @@ async def launch_model(
             reason=reason,
         )
     costs = f"{money(prices.default_nanos)} / 1M tokens (flex {money(prices.flex_nanos)})"
-    say(f"{model} is live at {costs}. Running gateways mail everyone who asked for it.")
+    say(f"{model} is live at {costs}. Running gateways email everyone who asked for it.")
 
 
 @click.command("demand", epilog="Example: gateway models demand MODEL")
@@ -60,7 +60,7 @@ async def launch_model(
 @as_json
 @asynchronous
 async def show_demand(model: str, *, as_json: bool) -> None:
-    """Show how much a model is wanted and, after its launch, what came of it."""
+    """Show how much a model is wanted and, after its launch, the results."""
     async with opened() as database, database.read() as connection:
         await check_model(connection, model)
         funnel = await events.funnel(connection, model)
@@ -74,4 +74,4 @@ async def show_demand(model: str, *, as_json: bool) -> None:
     if conversion is not None:
         show(conversion, as_json=False, title="launch", columns=_CONVERSION)
         gifts = "  ".join(f"{reason} {count}" for reason, count in conversion.credit.items())
-        say(f"launch credit: {gifts or 'no one to give it to'}")
+        say(f"launch credit: {gifts or 'nobody to give it to'}")

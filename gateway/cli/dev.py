@@ -16,7 +16,7 @@ from gateway.cli.dev_environment import DATA
     type=click.Path(path_type=Path),
     default=DATA,
     show_default=True,
-    help="The folder that keeps everything: database, secret, key.",
+    help="The folder that holds everything: database, secret, key.",
 )
 @click.option("--stella-weights", help="Serve Stella too: a folder of weights, or a hub id.")
 def dev(*, port: int, data: Path, stella_weights: str | None) -> None:

@@ -228,8 +228,8 @@ def _locked(data: Path) -> Iterator[Callable[[str], None]]:
         except BlockingIOError:
             file.seek(0)
             raise CannotStart(
-                f"{data} is served already, at {file.read() or 'an address to come'}. Stop that, "
-                f"or keep another folder: make run DATA={data}-2."
+                f"{data} is already being served at {file.read() or 'an address not known yet'}. "
+                f"Stop that, or use another folder: make run DATA={data}-2."
             ) from None
 
         def note(url: str) -> None:
@@ -287,7 +287,7 @@ Try it:
       -H "Content-Type: application/json" \\
       -d '{{"model": "{MODEL}", "input": "Hello, world"}}'
 
-Pages: {url}/models. Signing in sends no mail here: links are shown at {url}/dev/mail.
+Pages: {url}/models. Signing in sends no email here: links are shown at {url}/dev/mail.
 Credit can be bought in the console{", in a test mode that moves no money" if is_test else ""}.
 
 Ctrl-C stops everything.

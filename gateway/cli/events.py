@@ -23,7 +23,7 @@ def events_group() -> None:
 @click.option(
     "--state", type=click.Choice(get_args(stored_events.EventState)), help="Only in this state."
 )
-@click.option("--about", default="", help="Only about this id of Stripe's.")
+@click.option("--about", default="", help="Only about this Stripe ID.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
 @as_json
 @asynchronous

@@ -16,7 +16,7 @@ from gateway.control_plane.status.incidents import find, recent
 
 @click.group("incidents")
 def incidents_group() -> None:
-    """Incidents, and what the public is told of them."""
+    """Incidents, and what the public is told about them."""
 
 
 @incidents_group.command("list", epilog="Example: gateway incidents list")
@@ -52,7 +52,7 @@ async def list_incidents(days: int, *, as_json: bool) -> None:
 )
 @click.argument("incident")
 @click.option("--title", required=True, help="What the incident is called from now on.")
-@click.option("--words", required=True, help="What happened, and what is done about it.")
+@click.option("--words", required=True, help="What happened, and what is being done about it.")
 @because
 @acting_as
 @asynchronous

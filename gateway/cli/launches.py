@@ -21,7 +21,7 @@ _LISTED_MAX = 100
 
 @click.group("launches")
 def launches_group() -> None:
-    """Launches: `gateway models launch` makes one."""
+    """Launches; `gateway models launch` starts one."""
 
 
 @launches_group.command("list", epilog="Example: gateway launches list")
@@ -52,7 +52,7 @@ async def preview(model: str, *, as_json: bool) -> None:
     say(f"state {readiness.state}, ready revisions {len(readiness.ready)}")
     say("a ready revision is pinned" if readiness.vouched else "no ready revision is pinned")
     say(
-        f"{audience.recipients} mails in {audience.waves} waves; {audience.unsubscribed} "
+        f"{audience.recipients} emails in {audience.waves} waves; {audience.unsubscribed} "
         f"unsubscribed, {audience.set_aside} votes set aside"
     )
     say(
@@ -91,7 +91,7 @@ async def pause(model: str, *, reason: str, acting: str | None) -> None:
     async with opened() as database, database.write() as connection:
         operator = await operator_of(connection, acting)
         held = await launch_control.pause(connection, operator, model, reason=reason)
-    say("It was paused already." if held is None else f"Paused; {held} mails had not left.")
+    say("It was already paused." if held is None else f"Paused; {held} emails were not sent yet.")
 
 
 @launches_group.command(
@@ -106,4 +106,4 @@ async def resume(model: str, *, reason: str, acting: str | None) -> None:
     async with opened() as database, database.write() as connection:
         operator = await operator_of(connection, acting)
         went_on = await launch_control.resume(connection, operator, model, reason=reason)
-    say("It goes on." if went_on else "It was not paused.")
+    say("Resumed." if went_on else "It was not paused.")

@@ -16,14 +16,14 @@ from gateway.settings import Settings
 
 @click.group("mail")
 def mail_group() -> None:
-    """Mails: recipients, and what became of them."""
+    """Emails: recipients and delivery."""
 
 
 @mail_group.command("list", epilog="Example: gateway mail list --to me@example.com")
 @click.option(
-    "--state", type=click.Choice(get_args(upkeep.State)), help="Only mails in this state."
+    "--state", type=click.Choice(get_args(upkeep.State)), help="Only emails in this state."
 )
-@click.option("--to", "recipient", default="", help="Only mails to this address.")
+@click.option("--to", "recipient", default="", help="Only emails to this address.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
 @as_json
 @asynchronous
@@ -37,7 +37,9 @@ async def list_mail(*, state: Any, recipient: str, limit: int, as_json: bool) ->
 
 @mail_group.command("retry", epilog="Example: gateway mail retry MAIL_ID")
 @click.argument("ids", nargs=-1)
-@click.option("--even-unknown", is_flag=True, help="Include named mails that may have arrived.")
+@click.option(
+    "--even-unknown", is_flag=True, help="Include the named emails even if they may have arrived."
+)
 @acting_as
 @because
 @as_json
@@ -69,4 +71,4 @@ async def retry_mail(
     if as_json:
         show({"retried": tried}, as_json=True)
         return
-    say(f"{tried} will be retried." if tried else "There is no failed mail to retry.")
+    say(f"{tried} will be retried." if tried else "There is no failed email to retry.")

@@ -38,28 +38,28 @@ for name, source, sentence in (
     (
         "move",
         "relocation:move",
-        "Move everything from SQLite to the empty, migrated PostgreSQL of DATABASE_URL.",
+        "Move everything from SQLite to the empty, migrated PostgreSQL database in DATABASE_URL.",
     ),
     (
         "export",
         "transfers:export_organization",
-        "Close a suspended organization here, and write the file by which it goes on elsewhere.",
+        "Close a suspended organization here, and write the file that continues it elsewhere.",
     ),
     (
         "import",
         "transfers:import_organization",
-        "Let an organization go on here, from the file of `gateway export`; once.",
+        "Continue an organization here, once, from a file that `gateway export` wrote.",
     ),
     ("settings", "settings:settings", "List every setting, its default and what it does."),
     (
         "secrets",
         "secrets:secrets_group",
-        "The deployment's secret: make one, rotate it, see when the old one can be dropped.",
+        "The deployment's secret: create one, rotate it, see when the old one can be dropped.",
     ),
     (
         "check",
         "check:check",
-        "Ask the database, Redis, mail, workers and Stripe, and look for settings that disagree.",
+        "Check the database, Redis, mail, workers and Stripe, and look for conflicting settings.",
     ),
     (
         "organizations",
@@ -69,14 +69,18 @@ for name, source, sentence in (
     ("keys", "accounts:keys_group", "API keys."),
     ("credits", "billing:credits_group", "Credit, in dollars with up to nine decimals."),
     ("billing", "payments:billing_group", "Payments through Stripe."),
-    ("receipts", "receipts:receipts_group", "Receipts: what answers cost, signed."),
+    ("receipts", "receipts:receipts_group", "Receipts: what responses cost, signed."),
     ("models", "catalog:models_group", "The model catalog."),
     ("demand", "market:demand_group", "Models by demand, and their votes."),
-    ("launches", "launches:launches_group", "Launches: `gateway models launch` makes one."),
-    ("waitlist", "market:waitlist_group", "Who waits for a model."),
+    ("launches", "launches:launches_group", "Launches; `gateway models launch` starts one."),
+    ("waitlist", "market:waitlist_group", "Who is waiting for a model."),
     ("workers", "workers:workers_group", "Workers, as the running gateways see them."),
-    ("incidents", "incidents:incidents_group", "Incidents, and what the public is told of them."),
-    ("mail", "mail:mail_group", "Mails: recipients, and what became of them."),
+    (
+        "incidents",
+        "incidents:incidents_group",
+        "Incidents, and what the public is told about them.",
+    ),
+    ("mail", "mail:mail_group", "Emails: recipients and delivery."),
     (
         "attention",
         "attention:attention_group",
@@ -85,7 +89,7 @@ for name, source, sentence in (
     (
         "search",
         "attention:search_all",
-        "Find what has an id or a name: mails, organizations, keys' ends, payments, requests.",
+        "Find anything by id or name: emails, organizations, ends of keys, payments, requests.",
     ),
     (
         "trail",
@@ -95,18 +99,18 @@ for name, source, sentence in (
     (
         "operators",
         "operators:operators_group",
-        "The people who run the service, in the back office and by commands.",
+        "The people who run the service, in the back office and on the command line.",
     ),
     ("events", "events:events_group", "Stripe's events of the last 30 days."),
     (
         "books",
         "books:show_books",
-        "Show the last audits of a running gateway, and the balance of every account then.",
+        "Show a running gateway's last audits, and every account's balance at that time.",
     ),
     (
         "audit",
         "trail:audit",
-        "Check the ledger's invariants and the audit trail; exits with 1 if one is broken.",
+        "Check the ledger's invariants and the audit trail; exit with 1 if one is broken.",
     ),
     (
         "estimate",

@@ -146,7 +146,7 @@ async def restore(vote: str, *, reason: str, acting: str | None) -> None:
 
 @click.group("waitlist")
 def waitlist_group() -> None:
-    """Who waits for a model."""
+    """Who is waiting for a model."""
 
 
 @waitlist_group.command("list", epilog="Example: gateway waitlist list --model MODEL")

@@ -17,12 +17,12 @@ from gateway.storage.privileges import grant_service
 
 @click.command("migrate", epilog="Example: gateway migrate --plan")
 @click.option("--to", metavar="REVISION", default="", help="A revision, up or down; 0027 will do.")
-@click.option("--plan", "is_plan", is_flag=True, help="Say what would be done, and do nothing.")
+@click.option("--plan", "is_plan", is_flag=True, help="Say what would be done, without doing it.")
 @click.option(
     "--status",
     "is_status",
     is_flag=True,
-    help="Say which schema it is; exits with 1 if this version does not run on it.",
+    help="Say which schema the database has; exit with 1 if this version does not run on it.",
 )
 @asynchronous
 async def migrate(*, to: str, is_plan: bool, is_status: bool) -> None:
@@ -78,7 +78,7 @@ def _show_status(found: schema.Schema) -> None:
 
 def _show_plan(found: Plan) -> None:
     if not found.steps:
-        say("Nothing is to be done.")
+        say("There is nothing to do.")
     for step in found.steps:
         say(f"{'take back' if found.is_down else 'apply'} {step}")
     for table, count in found.losses.items():

@@ -43,7 +43,7 @@ async def show_model(model: str, *, page: bool) -> None:
 async def edit_model(
     model: str, *, facts: Path | None, page: Path | None, reason: str, acting: str | None
 ) -> None:
-    """Replace a model's facts or page; releases of the data file no longer set what differs."""
+    """Replace a model's facts or page; releases of the data file no longer override what differs."""
     async with opened() as database, database.write() as connection:
         found = await model_control.edit(
             connection,
@@ -100,7 +100,7 @@ async def add_model(
 @as_json
 @asynchronous
 async def show_differences(model: str, *, as_json: bool) -> None:
-    """Show what operators set, and what the data files say."""
+    """Show what operators changed, next to what the data files say."""
     async with opened() as database, database.read() as connection:
         found = await model_control.differences(connection, model)
     show(found, as_json=as_json, title="differences")
@@ -129,7 +129,7 @@ async def set_state(model: str, state: str, *, reason: str, acting: str | None) 
 @as_json
 @asynchronous
 async def show_effect(model: str, dollars: str, *, flex: bool, as_json: bool) -> None:
-    """Show whom a price would affect, and what they would pay at most."""
+    """Show whom a price would affect, and the most they would pay."""
     nanos = credit.nanos_of_dollars(dollars)
     tier = _TIERS["flex" if flex else "default"]
     async with opened() as database, database.read() as connection:
@@ -152,7 +152,7 @@ async def show_effect(model: str, dollars: str, *, flex: bool, as_json: bool) ->
 @acting_as
 @asynchronous
 async def cancel_price(change: str, *, reason: str, acting: str | None) -> None:
-    """Call off a price that has not applied yet."""
+    """Cancel a price that does not apply yet."""
     async with opened() as database, database.write() as connection:
         operator = await operator_of(connection, acting)
         gone = await price_control.cancel(connection, operator, change, reason=reason)

@@ -19,7 +19,7 @@ _ROLE = click.Choice(get_args(OperatorRole))
 
 @click.group("operators")
 def operators_group() -> None:
-    """The people who run the service, in the back office and by commands."""
+    """The people who run the service, in the back office and on the command line."""
 
 
 @operators_group.command("add", epilog="Example: gateway operators add me@example.com --role owner")
@@ -96,4 +96,4 @@ async def reset_operator(address: str, *, acting: str | None, reason: str) -> No
 
 def _say_enrollment(token: str) -> None:
     url = Settings.from_environment().admin_address
-    say(f"\n{url}{enrollments.PATH}{token}\n\nThere they set a second factor, within an hour.")
+    say(f"\n{url}{enrollments.PATH}{token}\n\nThey set up a second factor there within an hour.")

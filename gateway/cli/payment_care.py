@@ -31,7 +31,7 @@ _ATTEMPT_COLUMNS = ["id", "state", "credit_nanos", "failure_code", "failure_reas
 @click.argument("payment")
 @click.argument("dollars", required=False)
 @acting_as
-@click.option("--reason", required=True, help="Why; it is kept, and Stripe is not told.")
+@click.option("--reason", required=True, help="Why; this is kept, and Stripe is not told.")
 @as_json
 @asynchronous
 async def refund(
@@ -66,7 +66,7 @@ async def refund(
 @because
 @asynchronous
 async def release(organization: str, *, acting: str | None, reason: str) -> None:
-    """Let an organization buy again that an early fraud warning holds."""
+    """Allow an organization to buy again after an early fraud warning put it on hold."""
     async with opened() as database, database.write() as connection:
         operator = await operator_of(connection, acting)
         owner = await organizations.find(connection, organization)
@@ -100,7 +100,7 @@ async def show_attention(*, as_json: bool) -> None:
 @because
 @asynchronous
 async def mark_seen(payment: str, *, acting: str | None, reason: str) -> None:
-    """Take a payment off the list of what needs an operator, until something else is odd."""
+    """Take a payment off the list of what needs an operator, unless something else is odd later."""
     async with opened() as database, database.write() as connection:
         operator = await operator_of(connection, acting)
         was = await see_payment(connection, operator, payment, reason=reason)
@@ -126,7 +126,7 @@ async def abandon(payment: str, *, acting: str | None, reason: str) -> None:
 @click.argument("payment")
 @asynchronous
 async def show_evidence(payment: str) -> None:
-    """Print what can be shown to a bank about a payment, as JSON: receipt, usage, sign-ins."""
+    """Print evidence about a payment for a bank, as JSON: receipt, usage, sign-ins."""
     settings = Settings.from_environment()
     async with opened() as database, database.read() as connection:
         found = await evidence.collect(connection, payment, terms_url=settings.terms_address)

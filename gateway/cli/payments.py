@@ -38,7 +38,7 @@ for _command in (
     Later(
         "release",
         "payment_care:release",
-        "Let an organization buy again that an early fraud warning holds.",
+        "Allow an organization to buy again after an early fraud warning put it on hold.",
     ),
     Later(
         "attention",
@@ -48,7 +48,8 @@ for _command in (
     Later(
         "seen",
         "payment_care:mark_seen",
-        "Take a payment off the list of what needs an operator, until something else is odd.",
+        "Take a payment off the list of what needs an operator, unless something else is odd "
+        "later.",
     ),
     Later(
         "abandon",
@@ -58,7 +59,7 @@ for _command in (
     Later(
         "evidence",
         "payment_care:show_evidence",
-        "Print what can be shown to a bank about a payment, as JSON: receipt, usage, sign-ins.",
+        "Print evidence about a payment for a bank, as JSON: receipt, usage, sign-ins.",
     ),
     Later(
         "auto-top-up",

@@ -64,7 +64,7 @@ class _Published(msgspec.Struct):
 
 @click.group("receipts")
 def receipts_group() -> None:
-    """Receipts: what answers cost, signed."""
+    """Receipts: what responses cost, signed."""
 
 
 @receipts_group.command(
@@ -74,9 +74,9 @@ def receipts_group() -> None:
 @click.option(
     "--key",
     type=click.File("rb"),
-    help="A file with the keys of GET /v1/receipts/key: nothing else is read.",
+    help="A file with the keys from GET /v1/receipts/key; nothing else is read.",
 )
-@click.option("--url", help="The gateway's address: its keys and its log of roots are read.")
+@click.option("--url", help="The gateway's address; its keys and its log of roots are read.")
 @as_json
 @asynchronous
 async def verify_receipt(
@@ -87,7 +87,7 @@ async def verify_receipt(
     Without --key and --url it is held against this deployment's own keys and log.
     """
     if key and url:
-        raise click.UsageError("--key asks nobody: leave --url out.")
+        raise click.UsageError("With --key, nobody is asked: leave --url out.")
     text = (sys.stdin.read() if receipt == "-" else receipt).strip()
     try:
         if key:
@@ -159,7 +159,7 @@ def _tell(verified: VerifiedReceipt, checked: CheckedReceipt) -> None:
     say(f"  request {told.request_id}, {made:%Y-%m-%d %H:%M:%S}Z")
     say(f"  organization {told.organization_id}, key {told.key_id}")
     if tree is None:
-        say(f"  signed by itself, with the key {checked.key_id}")
+        say(f"  signed individually, with the key {checked.key_id}")
         return
     log = ", which the log has" if checked.is_published else ""
     say(f"  number {tree.index + 1} of {tree.size} under the root {tree.root_id}{log}")

@@ -29,7 +29,7 @@ _MOVED = "database.moved"
 @because
 @asynchronous
 async def move(*, origin: str, acting: str | None, reason: str) -> None:
-    """Move everything from SQLite to the empty, migrated PostgreSQL of DATABASE_URL.
+    """Move everything from SQLite to the empty, migrated PostgreSQL database in DATABASE_URL.
 
     No gateway may run on either. Each table is compared, the books are audited, and the file is
     then renamed to PATH.moved, so that nothing serves from it. A move that ends before that can be
@@ -44,7 +44,9 @@ async def move(*, origin: str, acting: str | None, reason: str) -> None:
     )
     try:
         if not url.drivername.startswith("sqlite") or target.is_sqlite:
-            raise DatabaseError("--from is a SQLite database, and DATABASE_URL PostgreSQL's")
+            raise DatabaseError(
+                "--from must be a SQLite database, and DATABASE_URL a PostgreSQL database"
+            )
         await schema.check(target)
         with relocation.locked(url) as source:
             relocation.must_be_settled(source, _journals(settings, url))
@@ -76,7 +78,7 @@ async def _move(
     except NotEmpty:
         if not await _was_moved(target, head):
             raise
-        say("Everything was moved before; nothing changed.")
+        say("Everything was already moved; nothing changed.")
         return
     show([table for table in tables if table.rows], as_json=False, title="tables")
     say(f"{rows} rows, compared one by one. The books were audited in PostgreSQL.")

@@ -22,7 +22,7 @@ _KEYS_MAX = 100
 
 @click.group("secrets")
 def secrets_group() -> None:
-    """The deployment's secret: make one, rotate it, see when the old one can be dropped."""
+    """The deployment's secret: create one, rotate it, see when the old one can be dropped."""
 
 
 class _SecretRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,8 +115,8 @@ async def retire_secret(fingerprint: str, *, acting: str | None, reason: str) ->
         operator = await operator_of(connection, acting)
         found = await retire(connection, operator, keyring, fingerprint, reason=reason)
     say(
-        f"Retired {fingerprint}. Without it end {found.api_keys} API keys, {found.webhooks} "
-        f"webhooks' secrets and {found.authenticators} authenticator apps."
+        f"Retired {fingerprint}. {found.api_keys} API keys, {found.webhooks} webhook secrets and "
+        f"{found.authenticators} authenticator apps no longer work."
     )
 
 

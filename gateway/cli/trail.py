@@ -36,8 +36,8 @@ def trail_group() -> None:
 
 @trail_group.command("list", epilog="Example: gateway trail list --organization Acme")
 @click.option("--actor", help="The address or the id of who did it.")
-@click.option("--action", default="", help="As key.created, or key for all of keys.")
-@click.option("--subject", default="", help="What was acted on, as key:ID.")
+@click.option("--action", default="", help="Like key.created, or key for everything about keys.")
+@click.option("--subject", default="", help="What was acted on, like key:ID.")
 @click.option("--organization", help="An organization's id or name.")
 @click.option("--since", type=_MOMENT, help="UTC.")
 @click.option("--until", type=_MOMENT, help="UTC, not included.")
@@ -117,7 +117,7 @@ async def verify_trail(*, known: str | None, as_json: bool) -> None:
 @as_json
 @asynchronous
 async def audit(*, as_json: bool) -> None:
-    """Check the ledger's invariants and the audit trail; exits with 1 if one is broken."""
+    """Check the ledger's invariants and the audit trail; exit with 1 if one is broken."""
     async with opened() as database, database.read() as connection:
         breaches = await invariants.audit(connection)
         found = await verification.verify(connection)  # in the same transaction: at one moment

@@ -36,13 +36,13 @@ class FileExists(BadRequest):
 async def export_organization(
     *, organization: str, file: Path, acting: str | None, reason: str
 ) -> None:
-    """Close a suspended organization here, and write the file by which it goes on elsewhere.
+    """Close a suspended organization here, and write the file that continues it elsewhere.
 
     Its credit leaves these books for good, and is in the file then: keep it as you keep money. A
     file that was lost is written again by the same command.
     """
     if file.exists():  # noqa: ASYNC240 - a command has nothing else to do
-        raise FileExists(f"{file} is there already.")
+        raise FileExists(f"{file} already exists.")
     async with patient() as database:
         async with database.write() as connection:
             operator = await operator_of(connection, acting)
@@ -56,8 +56,8 @@ async def export_organization(
             )
         except OSError as error:
             raise DatabaseError(
-                f"{file} can't be written: {error.strerror}. {owner.name} is closed; the same "
-                "command writes the file elsewhere"
+                f"{file} can't be written: {error.strerror}. {owner.name} is closed; run the "
+                "same command with another path to write the file"
             ) from error
     rows = sum(footer.rows.values())
     say(f"{owner.name} is closed. {file}: {rows} rows, {money(closed.balance_nanos)} of credit.")
@@ -65,11 +65,15 @@ async def export_organization(
 
 @click.command("import", epilog="Example: gateway import acme.jsonl.gz --reason moves-to-eu")
 @click.argument("file", type=_FILE)
-@click.option("--join-members", is_flag=True, help="Members may be users of here, by address.")
+@click.option(
+    "--join-members",
+    is_flag=True,
+    help="Members may be matched to existing users here, by address.",
+)
 @click.option(
     "--without-keys",
     is_flag=True,
-    help="For a file of another GATEWAY_SECRET, which can't be proven: keys arrive revoked.",
+    help="For a file from another GATEWAY_SECRET, which can't be verified: keys arrive revoked.",
 )
 @acting_as
 @because
@@ -77,7 +81,7 @@ async def export_organization(
 async def import_organization(
     *, file: Path, join_members: bool, without_keys: bool, acting: str | None, reason: str
 ) -> None:
-    """Let an organization go on here, from the file of `gateway export`; once."""
+    """Continue an organization here, once, from a file that `gateway export` wrote."""
     try:
         header, footer, ours = organization_file.checked(file, Settings.from_environment().keyring)
     except OSError as error:
@@ -102,11 +106,11 @@ async def import_organization(
         )
         unstarted = await record.unstarted(connection)
     if not is_new:
-        say(f"{header.name} was imported before; nothing changed.")
+        say(f"{header.name} was already imported; nothing changed.")
         return
     counts = footer.rows
     say(
-        f"{header.name} goes on here with {money(int(footer.sums.balance_nanos))}, "
+        f"{header.name} continues here with {money(int(footer.sums.balance_nanos))}, "
         f"{counts['memberships']} members and {counts['api_keys']} keys"
         f"{'' if ours else ', all of them revoked'}."
     )

@@ -183,7 +183,7 @@ async def _command(
         while not all(done(report) for report in found):
             if time.monotonic() > deadline:
                 raise Unavailable(
-                    "The order is written, but not every gateway has reported it done."
+                    "The order was written, but not every gateway has reported it done."
                 )
             await asyncio.sleep(_POLL_SECONDS)
             found = await _reports(database, url)

@@ -15,14 +15,16 @@ class AccountSettings:
     github_client_id: Annotated[
         str,
         text(
-            "The OAuth application for signing in with GitHub; its callback there is "
-            "GATEWAY_PUBLIC_URL/sign-in/github/callback. Empty: no GitHub sign-in."
+            "The client ID of the OAuth application for signing in with GitHub. Its callback URL "
+            "is GATEWAY_PUBLIC_URL/sign-in/github/callback. Empty: no GitHub sign-in."
         ),
     ] = ""
-    github_client_secret: Annotated[str, SECRET, text("The application's secret at GitHub.")] = ""
-    github_url: Annotated[
-        str, text("GitHub's address for people; an Enterprise server has its own.")
-    ] = "https://github.com"
+    github_client_secret: Annotated[str, SECRET, text("The OAuth application's client secret.")] = (
+        ""
+    )
+    github_url: Annotated[str, text("GitHub's web address; an Enterprise server has its own.")] = (
+        "https://github.com"
+    )
     github_api_url: Annotated[
         str, text("GitHub's REST API; https://HOST/api/v3 on an Enterprise server.")
     ] = "https://api.github.com"
@@ -41,7 +43,7 @@ class AccountSettings:
     promotion_share_nanos_per_day: Annotated[
         Natural,
         text(
-            "Most free credit per day to new accounts of one network, a /24 or a /48, or of one "
-            "mail domain that is no mailbox provider's; in nano-dollars."
+            "Most free credit per day to new accounts from one network (a /24 or a /48), or from "
+            "one email domain that isn't a mailbox provider's; in nano-dollars."
         ),
     ] = 10_000_000_000

@@ -30,8 +30,8 @@ class AddressSettings:
         int,
         Meta(ge=0, le=65_535),
         text(
-            "The port of a second listener, which alone serves /admin (404 at the public one), and "
-            "/metrics without a token. Zero: there is none."
+            "The port of a second listener. Then only this one serves /admin (404 on the public "
+            "one), and /metrics without a token. Zero: there is none."
         ),
     ] = 0
     admin_host: Annotated[str, text("Where that listener listens.")] = "127.0.0.1"
@@ -39,12 +39,14 @@ class AddressSettings:
         str,
         SECRET,
         text(
-            "What monitoring sends (`Authorization: Bearer`) for /metrics, and for the details of "
-            "/health/ready, on the public port. Empty: the second listener alone has them."
+            "The token that monitoring sends (`Authorization: Bearer`) for /metrics and for the "
+            "details of /health/ready on the public port. Empty: only the second listener has "
+            "them."
         ),
     ] = ""
     trusted_proxies: Annotated[
-        Natural, text("How many of your own proxies add to X-Forwarded-For. Zero: it is ignored.")
+        Natural,
+        text("How many of your own proxies add to X-Forwarded-For. Zero: the header is ignored."),
     ] = 0
 
     @property

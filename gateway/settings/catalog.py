@@ -17,23 +17,30 @@ class CatalogSettings:
     )
     price_notice_days: Annotated[
         Natural,
-        text("How many days ahead a price must be raised, where someone used the model lately."),
+        text(
+            "How many days ahead a price increase must be announced if someone used the model "
+            "recently."
+        ),
     ] = 30
     gpu_nanos_per_hour: Annotated[
         Natural,
-        text("What one GPU costs an hour, in nano-dollars: would a wanted model pay for it?"),
+        text(
+            "What one GPU costs per hour, in nano-dollars, to tell whether a wanted model would "
+            "pay for it."
+        ),
     ] = 2_000_000_000
     demand_entries_max: Annotated[
         Count,
         text(
-            "Most pairs of model and organization whose calls to models that are not live are "
-            "counted between two writes; calls beyond it are not counted."
+            "Most pairs of model and organization for which calls to models that aren't live are "
+            "counted between two writes; calls beyond that are not counted."
         ),
     ] = 10_000
     demand_seconds: Annotated[Seconds, text("How often vote counts are reread.")] = 2.0
     demand_write_seconds: Annotated[Seconds, text("How often views and calls are written.")] = 60.0
     demand_retention_days: Annotated[
-        Count, text("How many days single demand events are kept; older ones are monthly sums.")
+        Count,
+        text("How many days individual demand events are kept; older ones become monthly sums."),
     ] = 92
     launch_credit_nanos: Annotated[
         Natural, text("Credit for organizations that voted or waited for a model that launches.")

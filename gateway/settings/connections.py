@@ -14,43 +14,46 @@ class ConnectionSettings:
 
     connections_max: Annotated[Count, text("Most connections to one process (503).")] = 10_000
     pipelined_max: Annotated[
-        Count, text("Most requests that wait on one connection for the answer before them (400).")
+        Count, text("Most pipelined requests waiting on one connection (400).")
     ] = 32
     head_bytes_max: Annotated[
         Count, text("Most bytes in the line and headers of a request (431).")
     ] = 32_768
     headers_max: Annotated[Count, text("Most headers of a request (431).")] = 100
     head_seconds: Annotated[
-        Seconds, text("How long the line and headers of a request may take to come (408).")
+        Seconds, text("How long the line and headers of a request may take to arrive (408).")
     ] = 10.0
-    body_seconds: Annotated[Seconds, text("How long a body may take to come (408).")] = 60.0
+    body_seconds: Annotated[Seconds, text("How long a body may take to arrive (408).")] = 60.0
     client_bytes_per_second_min: Annotated[
         Count,
         text(
-            "Slowest rate of a client, in bytes per second: of a body after its first 5 seconds "
-            "(408), and of the reading of an answer after GATEWAY_UNREAD_SECONDS."
+            "Slowest rate allowed to a client, in bytes per second: for sending a body after its "
+            "first 5 seconds (408), and for reading a response after GATEWAY_UNREAD_SECONDS."
         ),
     ] = 16_384
     unread_seconds: Annotated[
-        Seconds, text("How long a client may leave its answer unread; then the connection ends.")
+        Seconds,
+        text("How long a client may leave a response unread before the connection is closed."),
     ] = 30.0
     keep_alive_seconds: Annotated[
         Seconds,
         text(
-            "How long a connection may rest between requests; longer than that of a proxy in "
-            "front, which would else reuse one that is being closed."
+            "How long a connection may be idle between requests. Set it longer than the idle "
+            "timeout of a proxy in front, which could otherwise reuse a connection that is "
+            "being closed."
         ),
     ] = 75.0
     connection_seconds: Annotated[
         Seconds,
         text(
-            "How long a connection is used, a tenth more or less; its next answer then closes it, "
-            "so that clients which keep their connections find new gateways."
+            "How long a connection is used, give or take a tenth. The next response then closes "
+            "it, so that clients that keep connections open find new gateways."
         ),
     ] = 300.0
     body_bytes_max: Annotated[Count, text("Largest request body, in bytes (413).")] = 4_194_304
     bodies_bytes_max: Annotated[
-        Count, text("Most bytes of bodies in one process, of all requests in flight (429).")
+        Count,
+        text("Most bytes of request bodies in one process, over all requests in flight (429)."),
     ] = 268_435_456
     organization_bodies_bytes_max: Annotated[
         Count, text("The same, of one organization (429).")

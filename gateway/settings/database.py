@@ -16,8 +16,8 @@ class DatabaseSettings:
         str,
         SECRET,
         text(
-            "The database: postgresql://user:password@host/name or sqlite:///path. As libpq reads "
-            "it: ?sslmode=verify-full for TLS; "
+            "The database: postgresql://user:password@host/name or sqlite:///path. Parameters "
+            "are libpq's: ?sslmode=verify-full for TLS; "
             "?host=A:5432,B:5432&target_session_attrs=read-write for a server and its standby."
         ),
     ] = "sqlite:///.data/gateway.db"
@@ -25,8 +25,9 @@ class DatabaseSettings:
         str,
         SECRET,
         text(
-            "The same database, for `gateway migrate` alone, as the role that owns the schema. The "
-            "role of DATABASE_URL then needs no right but to connect. Empty: that of DATABASE_URL."
+            "The same database, only for `gateway migrate`, with the role that owns the schema. "
+            "The role in DATABASE_URL then needs only the right to connect. Empty: the role in "
+            "DATABASE_URL."
         ),
     ] = ""
     database_connections_max: Annotated[Count, text("Most PostgreSQL connections per process.")] = (
@@ -36,7 +37,7 @@ class DatabaseSettings:
         str,
         SECRET,
         text(
-            "redis://host:port/0 of a Valkey or Redis that carries revocations and news of workers "
-            "between processes. Empty: revocations are polled from the database."
+            "redis://host:port/0 of a Valkey or Redis server that carries revocations and worker "
+            "updates between processes. Empty: revocations are polled from the database."
         ),
     ] = ""

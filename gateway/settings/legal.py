@@ -35,7 +35,7 @@ class LegalSettings:
     legal_details: Annotated[
         str,
         text(
-            "What the law wants beside the address, such as a register number, a VAT ID, who "
+            "What the law requires besides the address, such as a register number, a VAT ID, who "
             "represents the company and a phone number, for /contact and /terms: one line each, "
             "separated by line breaks or semicolons."
         ),
@@ -49,7 +49,7 @@ class LegalSettings:
     ] = ""
     legal_law: Annotated[
         str,
-        text("The law that governs the terms, as after `governed by`: the laws of Ireland."),
+        text("The law that governs the terms, as it follows `governed by`: the laws of Ireland."),
     ] = ""
     processing_region: Annotated[
         str,
@@ -59,7 +59,7 @@ class LegalSettings:
         str,
         text(
             "The companies that process data for the operator, for /privacy: `Name: what for, "
-            "where`, separated by semicolons. Stripe and GitHub are listed by themselves where "
+            "where`, separated by semicolons. Stripe and GitHub are listed automatically where "
             "they are used. Empty: the page says whom to ask for the others."
         ),
     ] = ""
@@ -126,4 +126,4 @@ class LegalSettings:
         if not self.unfilled:
             return ""
         names = dict.fromkeys(name for lacking in self.unfilled.values() for name in lacking)
-        return f"{', '.join(self.unfilled)}: not shown or linked for want of {', '.join(names)}"
+        return f"{', '.join(self.unfilled)}: not shown or linked without {', '.join(names)}"

@@ -16,15 +16,15 @@ class MailSettings:
         str,
         SECRET,
         text(
-            "The server that sends our mail: smtp://user:password@host:587, or smtps:// for TLS "
-            "from the first byte. A server that isn't on this machine must offer STARTTLS; for a "
-            "relay without it, on a network of your own, add ?tls=opportunistic. Empty: nobody can "
-            "sign in by mail, unless GATEWAY_DEV_MAIL is set."
+            "The server that sends email: smtp://user:password@host:587, or smtps:// for TLS "
+            "from the first byte. A server on another machine must offer STARTTLS; for a relay "
+            "without it on your own network, add ?tls=opportunistic. Empty: nobody can sign in "
+            "by email, unless GATEWAY_DEV_MAIL is set."
         ),
     ] = ""
-    mail_from: Annotated[str, text("The sender of our mail.")] = "no-reply@localhost"
+    mail_from: Annotated[str, text("The sender of all emails.")] = "no-reply@localhost"
     dev_mail: Annotated[
-        bool, text("For development: sign-in links are logged, and /dev/mail shows all mails.")
+        bool, text("For development: sign-in links are logged, and /dev/mail shows all emails.")
     ] = False
     mail_pending_max: Annotated[
         Count,
@@ -33,24 +33,23 @@ class MailSettings:
             "beyond it, 503."
         ),
     ] = 20_000
-    mail_senders: Annotated[
-        Count, text("How many mails each process hands over at the same time.")
-    ] = 4
+    mail_senders: Annotated[Count, text("How many emails each process sends at the same time.")] = 4
     mail_domain_links_per_hour: Annotated[
         Count,
         text(
-            "Links mailed to addresses without an account at one domain; those of large mailbox "
-            "providers are not counted. Beyond it none is sent."
+            "Links emailed to addresses without an account at one domain, large mailbox "
+            "providers excepted. Beyond that, none is sent."
         ),
     ] = 200
     mail_once_seconds: Annotated[
         Seconds,
         text(
-            "How long a launch mail or an alert is retried; others, as long as their link is valid."
+            "How long a launch email or an alert is retried; other emails are retried as long as "
+            "their link is valid."
         ),
     ] = 172_800.0
     mail_seconds: Annotated[Seconds, text("How often the outbox is checked.")] = 1.0
-    mail_links_per_hour: Annotated[Count, text("Most links mailed to an address per hour.")] = 5
+    mail_links_per_hour: Annotated[Count, text("Most links emailed to an address per hour.")] = 5
     mail_link_seconds: Annotated[Seconds, text("How long a sign-in link is valid.")] = 1_800.0
     mail_invitation_seconds: Annotated[
         Seconds, text("How long an invitation, or a waitlist confirmation link, is valid.")

@@ -24,23 +24,25 @@ class MeteringSettings:
     ledger_away_seconds_max: Annotated[
         Seconds,
         text(
-            "How long usage may fail to reach the database before /health/ready answers 503. Below "
-            "GATEWAY_LEASE_SECONDS, requests that leased credit could pay are turned away."
+            "How long usage may fail to reach the database before /health/ready returns 503. "
+            "Below GATEWAY_LEASE_SECONDS, requests that leased credit could still pay for are "
+            "turned away."
         ),
     ] = 90.0
     lease_slice_nanos: Annotated[
-        Count, text("Credit leased at first; more as it is spent faster.")
+        Count, text("Credit leased at first; more is leased as it is spent faster.")
     ] = 2_000_000
     lease_slice_nanos_max: Annotated[Count, text("Most credit leased at once.")] = 10**9
     commit_seconds: Annotated[
-        Seconds, text("How long an answer waits for the database before the journal is used.")
+        Seconds, text("How long a response waits for the database before the journal is used.")
     ] = 0.05
     gather_seconds: Annotated[
         float,
         Meta(ge=0, le=0.02),
         text(
-            "The least time from one transaction of usage to the next. Above 0, requests that come "
-            "faster share one, which spares the database and makes their answers that much later."
+            "The least time between two transactions of usage. Above 0, requests that come "
+            "faster share one, which spares the database but delays their responses by that "
+            "much."
         ),
     ] = 0.0
     credit_wait_seconds: Annotated[
@@ -50,22 +52,24 @@ class MeteringSettings:
         str,
         text(
             "A folder on a disk that outlives the process, for usage that the database could not "
-            "take in time; one per database. Empty: .data/journal, or beside the SQLite file."
+            "store in time; one folder per database. Empty: .data/journal, or beside the SQLite "
+            "file."
         ),
     ] = ""
     journal_bytes_max: Annotated[Count, text("Most bytes in one process's journal (503).")] = (
         268_435_456
     )
     usage_retention_days: Annotated[
-        int, Meta(ge=32), text("How long single usage rows are kept; hourly sums stay.")
+        int, Meta(ge=32), text("How long individual usage rows are kept; hourly sums stay.")
     ] = 400
     audit_interval_seconds: Annotated[Seconds, text("How often the ledger is audited.")] = 300.0
     receipt_secret: Annotated[
         str,
         SECRET,
         text(
-            "Makes the keys of receipts instead of GATEWAY_SECRET, so that each is rotated apart. "
-            "Several, separated by commas: the first signs. Empty: GATEWAY_SECRET."
+            "The secret that receipt keys are made from instead of GATEWAY_SECRET, so that the "
+            "two can be rotated separately. Several, separated by commas: the first signs. Empty: "
+            "GATEWAY_SECRET."
         ),
     ] = ""
-    receipts: Annotated[bool, text("Whether answers carry a signed receipt, x-receipt.")] = True
+    receipts: Annotated[bool, text("Whether responses carry a signed receipt in x-receipt.")] = True

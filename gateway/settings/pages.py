@@ -12,14 +12,14 @@ from gateway.settings.declaring import Count, text
 class PageSettings:
     """What pages show, and what a visitor may ask of them."""
 
-    brand: Annotated[str, text("The name shown on pages and in mails.")] = "Stella Gateway"
+    brand: Annotated[str, text("The name shown on pages and in emails.")] = "Stella Gateway"
     support: Annotated[
-        str, text("A mail address or page shown at the foot of every page. Empty: none.")
+        str, text("An email address or page shown at the foot of every page. Empty: none.")
     ] = ""
-    form_bytes_max: Annotated[Count, text("Largest form of a page, in bytes (413).")] = 131_072
-    calculator_characters_max: Annotated[Count, text("Longest text to calculate a price of.")] = (
-        20_000
-    )
+    form_bytes_max: Annotated[Count, text("Largest form on a page, in bytes (413).")] = 131_072
+    calculator_characters_max: Annotated[
+        Count, text("Longest text in the calculator, in characters.")
+    ] = 20_000
     calculations_per_hour: Annotated[Count, text("Calculations per visitor and process (429).")] = (
         3_600
     )

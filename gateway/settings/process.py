@@ -19,14 +19,16 @@ class ProcessSettings:
     """What a process is, how it writes its log, and whose traces it goes on with."""
 
     role: Annotated[
-        Role, text("data serves /v1 and health, control the pages and background jobs, all both.")
+        Role,
+        text("`data` serves /v1 and health, `control` the pages and background jobs, `all` both."),
     ] = "all"
     secret: Annotated[
         str,
         SECRET,
         text(
-            "At least 32 characters, the same for all processes. Several while it is rotated, "
-            "one a line or separated by commas: the first makes, all verify (docs/secrets.md)."
+            "At least 32 characters, the same for all processes. Several while it is being "
+            "rotated, one per line or separated by commas: the first one signs, all verify "
+            "(docs/secrets.md)."
         ),
     ]
     gateways: Annotated[
@@ -37,15 +39,15 @@ class ProcessSettings:
     ] = 1
     siblings: Annotated[
         str,
-        text("The folder where these processes meet; `gateway run --processes` makes it."),
+        text("The folder where these processes meet; `gateway run --processes` creates it."),
     ] = ""
     drain_seconds: Annotated[
         float,
         Meta(ge=0, le=3600),
         text(
-            "How long SIGTERM leaves a gateway serving with /health/ready at 503, each answer "
-            "closing its connection, before it stops listening: longer than its load balancer "
-            "takes to see that. 0: it stops listening at once."
+            "How long a gateway keeps serving after SIGTERM, with /health/ready at 503 and each "
+            "response closing its connection, before it stops listening. Set it longer than the "
+            "load balancer takes to notice. 0: it stops listening at once."
         ),
     ] = 5.0
     log_format: Annotated[Literal["console", "json"], text("Logs for people or for machines.")] = (
@@ -53,18 +55,19 @@ class ProcessSettings:
     )
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
-        text("The least of what is logged. Of libraries it is warnings, at every level."),
+        text("The lowest level that is logged. Libraries always log warnings and above."),
     ] = "info"
     access_log: Annotated[
         Literal["off", "errors", "all"],
-        text("A line for each request that is answered, or for each that is answered with 5xx."),
+        text("Log a line for each request, or only for each that gets a 5xx."),
     ] = "off"
     trace_callers: Annotated[
         Literal["link", "trust"],
         text(
-            "What a client's traceparent is, where OTEL_EXPORTER_OTLP_ENDPOINT turns traces on: "
-            "only a link from ours, or its parent, whose sampled flag is obeyed. Trust it where a "
-            "proxy of your own writes the header; else any client decides how much is traced."
+            "What to do with a client's traceparent when OTEL_EXPORTER_OTLP_ENDPOINT turns "
+            "traces on: only link to it, or use it as the parent and obey its sampled flag. "
+            "Trust it only where your own proxy writes the header; otherwise any client decides "
+            "how much is traced."
         ),
     ] = "link"
 

@@ -18,7 +18,9 @@ class RequestSettings:
         2_000_000
     )
     request_tokens_max: Annotated[Count, text("Most tokens in one request (400).")] = 300_000
-    counting_threads: Annotated[Count, text("Threads that count the tokens of long requests.")] = 2
+    counting_threads: Annotated[
+        Count, text("Threads for counting the tokens of long requests.")
+    ] = 2
     answer_floats_max: Annotated[Count, text("Most numbers, inputs times dimensions (400).")] = (
         2_097_152
     )
@@ -26,9 +28,9 @@ class RequestSettings:
     in_flight_max: Annotated[Count, text("Most requests in flight in one process (429).")] = 2_048
     organization_in_flight_max: Annotated[Count, text("The same, of one organization (429).")] = 512
     idempotency_key_characters_max: Annotated[Count, text("Longest Idempotency-Key (400).")] = 255
-    replay_seconds: Annotated[Seconds, text("How long an answer is kept for a free retry.")] = 60.0
+    replay_seconds: Annotated[Seconds, text("How long a response is kept for a free retry.")] = 60.0
     replay_bytes_max: Annotated[
-        Count, text("Most bytes kept for retries in a process, shared between organizations.")
+        Count, text("Most bytes kept for retries in one process, shared between organizations.")
     ] = 67_108_864
     replay_waiting_max: Annotated[
         Count, text("Most connections waiting for one request, retries included (429).")
@@ -36,16 +38,16 @@ class RequestSettings:
     abandoned_requests: Annotated[
         Count,
         text(
-            "An organization pays for answers that nobody waits for if in ten minutes it has more "
-            "of them than this, with more than `abandoned_tokens_share` of its tokens."
+            "An organization pays for abandoned responses if within ten minutes it has more of "
+            "them than this, with more than `abandoned_tokens_share` of its tokens."
         ),
     ] = 100
     abandoned_tokens_share: Annotated[Share, text("See `abandoned_requests`.")] = 0.05
     reads_per_minute: Annotated[
         Count,
         text(
-            "Requests for models, credit, usage and the like per API key and process (429); one to "
-            "verify the credit counts as ten."
+            "Requests for models, credit, usage and the like per API key and process (429); "
+            "verifying credit counts as ten."
         ),
     ] = 300
     estimates_per_minute: Annotated[Count, text("Estimates per API key and process (429).")] = 600

@@ -25,9 +25,9 @@ def mistakes(field: str, text: str) -> Iterator[str]:
     """Yield what is wrong with a secret of ours, or with the secrets of a list."""
     name, secrets = variable(field), Keyring.parse(text).all if text else ()
     if len(secrets) > SECRETS_MAX:
-        yield f"{name} holds {len(secrets)} secrets, and at most {SECRETS_MAX} are tried"
+        yield f"{name} holds {len(secrets)} secrets; at most {SECRETS_MAX} are allowed"
     if len(set(secrets)) < len(secrets):
-        yield f"{name} holds one secret twice"
+        yield f"{name} holds the same secret twice"
     for secret in secrets:
         if len(secret) < CHARACTERS_MIN:
             yield f"{name} is too short: a secret has at least {CHARACTERS_MIN} characters"

@@ -129,7 +129,10 @@ def _mistakes(settings: Settings) -> Iterator[str]:
             "this machine, and GATEWAY_PUBLIC_URL names another host"
         )
     if urlsplit(settings.admin_address).hostname != urlsplit(settings.public_url).hostname:
-        yield "GATEWAY_ADMIN_URL must have the host of GATEWAY_PUBLIC_URL: cookies are one host's"
+        yield (
+            "GATEWAY_ADMIN_URL must have the same host as GATEWAY_PUBLIC_URL: cookies belong to "
+            "one host"
+        )
     if settings.lease_seconds < 2 * settings.request_timeout_seconds:
         yield (
             "GATEWAY_LEASE_SECONDS must be at least twice GATEWAY_REQUEST_TIMEOUT_SECONDS: "

@@ -26,36 +26,37 @@ class WorkerSettings:
         str,
         SECRET,
         text(
-            "Makes the key of each worker (`gateway workers key URL`), with which workers on other "
-            "machines prove who they are, and register themselves at /internal/workers; at least "
-            "32 characters. Several while it is rotated, separated by commas: the first makes, all "
-            "verify. Empty: there are no such workers, and no such route."
+            "The secret that each worker's key is made from (`gateway workers key URL`). Workers "
+            "on other machines use their keys to prove who they are and to register themselves "
+            "at /internal/workers. At least 32 characters. Several while it is being rotated, "
+            "separated by commas: the first makes keys, all verify. Empty: there are no such "
+            "workers, and no such route."
         ),
     ] = ""
     worker_ca: Annotated[
         str,
         text(
-            "File (PEM) of the authority whose certificates workers at https:// may have, or of "
-            "two while one replaces the other; it is read again when it changes. Empty: those that "
-            "the system trusts."
+            "A PEM file with the authority that must have issued the certificates of https:// "
+            "workers, or with two while one replaces the other; it is reread when it changes. "
+            "Empty: the authorities that the system trusts."
         ),
     ] = ""
     worker_networks: Annotated[
         str,
         text(
-            "Networks, separated by spaces, in which workers may be that register themselves. "
-            "Never there: link-local and metadata addresses, and the gateway's own."
+            "Networks, separated by spaces, from which workers may register themselves. "
+            "Link-local addresses, metadata addresses and the gateway's own are never allowed."
         ),
     ] = "10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 100.64.0.0/10 fc00::/7"
     worker_orders_poll_seconds: Annotated[
-        Seconds, text("How often orders of `gateway workers` are read and reports written.")
+        Seconds, text("How often orders from `gateway workers` are read and reports are written.")
     ] = 1.0
     hold_seconds: Annotated[
         float,
         Meta(ge=0, le=30),
         text(
-            "How long a request waits while no worker of its model is ready, unless it says so "
-            "itself (Prefer: wait=N); then 503."
+            "How long a request waits while its model has no ready worker, unless it sets its "
+            "own time (Prefer: wait=N); then 503."
         ),
     ] = 15.0
     hold_seconds_max: Annotated[
@@ -64,7 +65,7 @@ class WorkerSettings:
     fatal_input_seconds: Annotated[
         Seconds,
         text(
-            "How long each process refuses an input that cost two workers; by its digest, whoever "
-            "sends it and with whatever else."
+            "How long each process refuses an input that crashed two workers, by its digest, "
+            "whoever sends it and in whatever request."
         ),
     ] = 600.0

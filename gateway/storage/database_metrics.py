@@ -24,6 +24,6 @@ class DatabaseMetrics(Collector):
         )
         yield GaugeMetricFamily(
             "gateway_database_connections_max",
-            "Most of them (GATEWAY_DATABASE_CONNECTIONS_MAX); who needs one more waits.",
+            "Most connections (GATEWAY_DATABASE_CONNECTIONS_MAX); whoever needs one more waits.",
             most,
         )

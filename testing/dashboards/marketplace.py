@@ -33,7 +33,7 @@ def _now(made: Board) -> None:
     made.number(
         "Oldest link",
         'max(gateway_mail_due_seconds{kind="link"})',
-        "Since when the oldest mail is due that somebody waits for.",
+        "How long ago the oldest mail that someone is waiting for was due.",
         unit="s",
         width=6,
         alert="MailLate",
@@ -87,7 +87,7 @@ def _mails(made: Board) -> None:
     made.graph(
         "Waiting",
         ("max by (kind) (gateway_mail_waiting)", "{{kind}}"),
-        about="Mails that have not left. Launch mails leave in waves.",
+        about="Mails not sent yet. Launch mails are sent in waves.",
         unit="short",
         alert="NoticesLate",
     )

@@ -125,8 +125,8 @@ def _ledger(made: Board) -> None:
         "Journal in use",
         (rate_by("gateway_journal_requests_total", "instance"), "{{instance}}: requests"),
         (rate_by("gateway_journal_failures_total", "instance"), "{{instance}}: failures"),
-        about="Requests a second that the journal acknowledged, for the ledger took too long; and "
-        "attempts to write that failed.",
+        about="Requests per second that the journal acknowledged because the ledger took too long, "
+        "and attempts to write that failed.",
         unit="reqps",
     )
     made.graph(
@@ -167,7 +167,7 @@ def _books(made: Board) -> None:
     made.graph(
         "Ticks refused",
         (rate_by("gateway_ledger_refusals_total", "instance"), "{{instance}}"),
-        about="Writes to the ledger that it refused because of what was in them.",
+        about="Writes that the ledger refused because of their contents.",
         unit="ops",
         alert="LedgerRefusesOrganization",
     )

@@ -114,7 +114,7 @@ def _workers(made: Board) -> None:
     made.graph(
         "Slower than measured",
         (f"max by (url) ({selected('gateway_worker_slowdown', model=_MODEL)})", "{{url}}"),
-        about="Observed time over calibrated time. Far over 1: a sick machine, or it is shared.",
+        about="Observed time divided by calibrated time. Far above 1: a sick or shared machine.",
         unit="short",
     )
     made.graph(

@@ -22,11 +22,11 @@ def test_a_need_is_listed_put_off_and_shown_again(shell: Shell):
     assert (need["key"], need["subject"], need["until"]) == (key, "Acme", None)
 
     assert "Say why it can wait" in shell.run("attention", "snooze", key, status=1)
-    assert "waits until" in shell.run("attention", "snooze", key, "--reason", "pays tomorrow")
+    assert "is snoozed until" in shell.run("attention", "snooze", key, "--reason", "pays tomorrow")
     (need,) = shell.json("attention", "list")
     assert need["until"]
     assert "is shown again" in shell.run("attention", "unsnooze", key)
-    assert "did not wait" in shell.run("attention", "unsnooze", key)
+    assert "was not snoozed" in shell.run("attention", "unsnooze", key)
     said = shell.run("attention", "snooze", "owing:x", "--reason", "why", status=1)
     assert "Nothing needs attention as 'owing:x'" in said
     entries = shell.json("trail", "list")

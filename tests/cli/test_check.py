@@ -337,13 +337,13 @@ OTHERS = {
 @pytest.mark.parametrize(
     ("changes", "level", "words"),
     [
-        ({}, "ok", "nothing contradicts"),
+        ({}, "ok", "nothing conflicts"),
         ({"public_url": "http://gateway.example"}, "error", "use https://"),
         ({"trusted_proxies": 0}, "warning", "all clients have its address"),
         ({"smtp_url": ""}, "error", "nobody can sign in"),
         ({"mail_from": "x@localhost"}, "error", "GATEWAY_MAIL_FROM"),
         ({"support": ""}, "warning", "GATEWAY_SUPPORT"),
-        ({"legal_law": ""}, "warning", "/terms: not shown or linked for want of GATEWAY_LEGAL_LAW"),
+        ({"legal_law": ""}, "warning", "/terms: not shown or linked without GATEWAY_LEGAL_LAW"),
         ({"journal_path": ""}, "warning", "GATEWAY_JOURNAL_PATH"),
         ({"metrics_token": ""}, "warning", "/metrics"),
         ({"stripe_secret_key": "sk_test_abc"}, "warning", "no money"),

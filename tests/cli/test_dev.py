@@ -152,7 +152,7 @@ def test_a_folder_is_served_once_and_its_files_stay_as_they_are(dev: Dev):
     url = dev.variables["OPENAI_BASE_URL"].removesuffix("/v1")
     kept = {file: file.read_bytes() for file in (dev.data / "dev.env", dev.data / "gateway.env")}
     said = refused("--port", "0", "--data", str(dev.data))
-    assert f"{dev.data} is served already, at {url}. Stop that, or keep another folder" in said
+    assert f"{dev.data} is already being served at {url}. Stop that, or use another folder" in said
     assert all(file.read_bytes() == content for file, content in kept.items())
 
 

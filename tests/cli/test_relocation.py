@@ -60,7 +60,7 @@ def test_a_deployment_goes_on_with_postgresql(before: Shell, after: Shell):
     (last, *_) = after.run("trail", "list").splitlines()
     assert "database.moved" in last
     path.with_name(f"{path.name}.moved").rename(path)  # as if it had ended before this was done
-    assert "moved before" in after.run("move", "--from", source)
+    assert "already moved" in after.run("move", "--from", source)
     assert not path.exists()
 
 
@@ -70,7 +70,7 @@ def test_what_can_t_be_moved_is_told_in_a_line(before: Shell, after: Shell, tmp_
     assert "not empty: organizations has rows" in after.run("move", "--from", source, status=1)
     missing = f"sqlite:///{tmp_path}/none.db"
     assert "no such database" in after.run("move", "--from", missing, status=1)
-    assert "DATABASE_URL PostgreSQL" in before.run("move", "--from", source, status=1)
+    assert "DATABASE_URL a PostgreSQL" in before.run("move", "--from", source, status=1)
     with sqlite3.connect(make_url(source).database) as reading:
         reading.execute("SELECT count(*) FROM users").fetchall()
         assert "a process has it open" in after.run("move", "--from", source, status=1)

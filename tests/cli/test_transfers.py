@@ -31,7 +31,7 @@ def test_credit_is_in_one_place(source: Shell, target: Shell, tmp_path: Path):
     assert "$5.00 of credit" in source.run("export", "Acme", file)
     assert Path(file).stat().st_mode & 0o777 == 0o600
     assert "$0.00 available" in source.run("credits", "balance", "Acme")
-    assert "is there already" in source.run("export", "Acme", file, status=1)
+    assert "already exists" in source.run("export", "Acme", file, status=1)
     missing = str(tmp_path / "none" / "acme.jsonl.gz")
     assert "can't be written" in source.run("export", "Acme", missing, status=1)
     said = target.run("import", file)
@@ -80,4 +80,4 @@ def test_who_may_not_move_money_imports_nothing(source: Shell, target: Shell, tm
     target.run("import", file, "--as", "eve@example.com", "--reason", "why", status=1)
     target.run("import", file, *boss, " ", status=1)
     assert "Acme" not in target.run("organizations", "list")
-    assert "goes on here" in target.run("import", file, *boss, "came from Dublin")
+    assert "continues here" in target.run("import", file, *boss, "came from Dublin")

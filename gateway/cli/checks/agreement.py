@@ -20,12 +20,14 @@ async def agreement(settings: Settings) -> AsyncIterator[Finding]:
     for finding in found:
         yield finding
     if not found:
-        yield ok(ABOUT, "nothing contradicts, and nothing is missing")
+        yield ok(ABOUT, "nothing conflicts, and nothing is missing")
 
 
 def _sharing(settings: Settings) -> Iterator[Finding]:
     if settings.stripe_secret_key and settings.role == "data":
-        yield warning(ABOUT, "GATEWAY_STRIPE_SECRET_KEY is for the control plane; data needs none")
+        yield warning(
+            ABOUT, "GATEWAY_STRIPE_SECRET_KEY is for the control plane; the data plane needs none"
+        )
     if settings.smtp_url and settings.mail_from.endswith("@localhost"):
         yield error(ABOUT, "GATEWAY_MAIL_FROM is at localhost: mail servers refuse such a sender")
     if settings.github_client_id and not settings.github_client_secret:
@@ -43,8 +45,8 @@ def _for_others(settings: Settings) -> Iterator[Finding]:
     if not settings.is_https:
         yield error(
             ABOUT,
-            f"GATEWAY_PUBLIC_URL is {settings.public_url}: keys and cookies can be read on the "
-            "way; use https://",
+            f"GATEWAY_PUBLIC_URL is {settings.public_url}: keys and cookies can be read in "
+            "transit; use https://",
         )
     elif not settings.trusted_proxies:
         yield warning(
@@ -71,7 +73,7 @@ def _signing_in(settings: Settings) -> Iterator[Finding]:
         yield warning(
             ABOUT,
             "nobody can sign in, operators included: set GATEWAY_SMTP_URL, or for a trial "
-            "GATEWAY_DEV_MAIL=true, which shows the mails at /dev/mail",
+            "GATEWAY_DEV_MAIL=true, which shows the emails at /dev/mail",
         )
     else:
         yield error(ABOUT, "nobody can sign in: set GATEWAY_SMTP_URL, or GATEWAY_GITHUB_CLIENT_ID")
@@ -82,8 +84,8 @@ def _reaching(settings: Settings) -> Iterator[Finding]:
     if settings.role == "data":
         return
     if settings.github_client_id and not settings.smtp_url:
-        yield warning(ABOUT, "GATEWAY_SMTP_URL is not set: no mail leaves, alerts included")
+        yield warning(ABOUT, "GATEWAY_SMTP_URL is not set: no email is sent, alerts included")
     if not settings.support:
-        yield warning(ABOUT, "GATEWAY_SUPPORT is not set: people have no address to ask")
+        yield warning(ABOUT, "GATEWAY_SUPPORT is not set: people have no address to ask for help")
     if settings.what_is_unfilled:
         yield warning(ABOUT, settings.what_is_unfilled)

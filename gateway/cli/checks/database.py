@@ -84,9 +84,7 @@ async def _reached(opened: Database, connection: AsyncConnection) -> Finding:
         return ok(ABOUT, f"{told}, by TLS")
     if is_loopback(opened.url.host or "localhost"):
         return ok(ABOUT, f"{told}, on this machine")
-    return warning(
-        ABOUT, f"{told}, without TLS: whoever is in between reads and changes everything"
-    )
+    return warning(ABOUT, f"{told}, without TLS: anyone in between can read and change everything")
 
 
 async def _schema(opened: Database) -> Finding:

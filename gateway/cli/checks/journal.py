@@ -20,7 +20,9 @@ async def journal(settings: Settings) -> AsyncIterator[Finding]:
     folder = Path(settings.journal_path)
     there = next(place for place in (folder, *folder.parents) if place.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        yield error(ABOUT, f"{folder} can't be written: usage is lost if the database is away")
+        yield error(
+            ABOUT, f"{folder} can't be written: usage is lost if the database is unavailable"
+        )
         return
     free = shutil.disk_usage(there).free
     wanted = settings.journal_bytes_max * settings.processes

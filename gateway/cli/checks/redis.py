@@ -20,9 +20,9 @@ async def redis(settings: Settings) -> AsyncIterator[Finding]:
     """Connect, sign in and send a message that nobody hears."""
     if not settings.redis_url:
         if settings.gateways > 1:
-            yield warning(ABOUT, "REDIS_URL is not set: other gateways learn of changes by polling")
+            yield warning(ABOUT, "REDIS_URL is not set: other gateways notice changes by polling")
         else:
-            yield ok(ABOUT, "REDIS_URL is not set; one gateway needs none")
+            yield ok(ABOUT, "REDIS_URL is not set; a single gateway doesn't need it")
         return
     parts = urlsplit(settings.redis_url)
     where = f"{parts.hostname}:{parts.port or 6379}"

@@ -30,7 +30,7 @@ async def stripe(settings: Settings) -> AsyncIterator[Finding]:
         return
     finally:
         await api.close()
-    yield ok(ABOUT, f"{settings.stripe_api_url} takes the key, which is of {mode} mode")
+    yield ok(ABOUT, f"{settings.stripe_api_url} accepts the key, which is for {mode} mode")
     if settings.stripe_webhook_secrets:
         count = len(settings.stripe_webhook_secrets.split())
         yield ok(ABOUT, f"{settings.public_url}/webhooks/stripe takes events by {count} secret(s)")

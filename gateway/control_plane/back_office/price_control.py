@@ -189,7 +189,7 @@ async def set_price(
 async def cancel(
     connection: AsyncConnection, operator: Operator, change_id: str, *, reason: str
 ) -> PriceChange:
-    """Call off a price that has not applied yet.
+    """Cancel a price that does not apply yet.
 
     Raises NotPermitted, NoReasonGiven, ChangeUnknown, BadPrice.
     """

@@ -74,28 +74,31 @@ class CreditsAnswer(msgspec.Struct, frozen=True, kw_only=True):
     available_nanos: Annotated[
         Nanos,
         Meta(
-            description="What can be spent, in nano-dollars like all money here: the sum of what "
-            "is left of the grants."
+            description="What can be spent: the sum of what is left of the grants. In "
+            "nano-dollars, like all money here."
         ),
     ] = field(name="balance_nanos")
     reserved_nanos: Annotated[
         Nanos, Meta(description="The part of the balance that gateways hold for requests.")
     ]
     owed_nanos: Annotated[
-        Nanos, Meta(description="What was used of payments that went back; new credit pays it.")
+        Nanos,
+        Meta(description="Credit used from payments later reversed; new credit pays it first."),
     ]
     frozen: Annotated[bool, Meta(description="Whether requests are refused: `frozen_by` says why.")]
     frozen_by: Annotated[
         list[FreezeCause],
         Meta(
-            description="Why none of it can be used, empty as a rule: `books` (under review), "
-            "`operator` (suspended), `dispute` (a payment is disputed), `owing` (a payment went "
-            "back after its credit was used). Requests are answered with the first."
+            description="Why none of it can be used; usually empty: `books` (under review), "
+            "`operator` (suspended), `dispute` (a payment is disputed), `owing` (a payment was "
+            "reversed after its credit was used). Requests get the error of the first."
         ),
     ]
     lots: Annotated[
         list[Grant],
-        Meta(description="The credit that has something left, in the order in which it is used."),
+        Meta(
+            description="The grants that have something left, in the order in which they are used."
+        ),
     ] = field(name="grants")
 
 
@@ -103,8 +106,8 @@ class VerifyAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """The balance, and the same recomputed from the ledger."""
 
     object: Literal["credits.verification"] = "credits.verification"
-    agrees: Annotated[bool, Meta(description="Whether both give the same.")]
-    balance_nanos: Annotated[Nanos, Meta(description="What the account says.")]
+    agrees: Annotated[bool, Meta(description="Whether both agree.")]
+    balance_nanos: Annotated[Nanos, Meta(description="The account's balance.")]
     recomputed_nanos: Annotated[
         Nanos, Meta(description="The ledger's entries, less the usage not posted to it yet.")
     ]
@@ -143,7 +146,7 @@ OPERATIONS = (
         "/v1/credits",
         "get",
         "readCredits",
-        "What is left and where it came from",
+        "What is left, and where it came from",
         CreditsAnswer(
             available_nanos=Nanos(249_999_960),
             reserved_nanos=Nanos(0),

@@ -52,8 +52,8 @@ class ReceiptRoot(msgspec.Struct, frozen=True, kw_only=True):
     previous: Annotated[
         str,
         Meta(
-            description="The SHA-256 of the statement of the root before it in its chain, of one "
-            "gateway process; 32 zero bytes for the first."
+            description="The SHA-256 of the statement of the previous root in its chain (one "
+            "chain per gateway process); 32 zero bytes for the first."
         ),
     ]
     key_id: Annotated[str, Meta(description="The `kid` of the key that signed it.")]
@@ -75,7 +75,7 @@ class RootNotFound(NotFound):
     """
 
     code = "root_not_found"
-    remedy = "Check the receipt with the key alone, which works for ever."
+    remedy = "Check the receipt with the key alone, which always works."
 
 
 _ROOT = ReceiptRoot(
@@ -115,7 +115,7 @@ RECEIPT_OPERATIONS = (
         "The public log of receipts",
         ReceiptRoots(data=[_ROOT], next=None),
         parameters=(
-            parameter("after", "The id of a root: those after it.", {"type": "string"}),
+            parameter("after", "The id of a root; lists the roots after it.", {"type": "string"}),
             parameter(
                 "limit",
                 "Roots per page.",

@@ -56,7 +56,7 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     ) -> GatewayError | None:
         """Return why a head is refused, if it is; it has at most `bytes_most` bytes."""
         if len(headers) > self.headers_max:
-            return HeadTooLarge(f"The request has over {self.headers_max} headers.")
+            return HeadTooLarge(f"The request has more than {self.headers_max} headers.")
         if bytes_most > self.head_bytes_max:
             size = len(url) + sum(len(name) + len(value) + 4 for name, value in headers)
             if size > self.head_bytes_max:
@@ -79,7 +79,7 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
         """Return why one request more is refused, if it is, where so many wait already."""
         if waiting < self.pipelined_max:
             return None
-        message = f"Over {self.pipelined_max} requests wait on this connection for their answers."
+        message = f"More than {self.pipelined_max} requests are waiting on this connection."
         return BadRequest(message)
 
     def head_too_large(self) -> GatewayError:

@@ -322,4 +322,4 @@ def _too_large(bytes_max: int) -> TooLarge:
 
 
 def _our_mistake() -> ServerError:
-    return ServerError("Our mistake; nothing was charged.")
+    return ServerError("This is our mistake; nothing was charged.")

@@ -269,14 +269,14 @@ class FrontDoor(HttpToolsProtocol):
         elif self._part == _REST:
             self.transport.close()
         elif self._part == _HEAD:
-            self._refuse(RequestTimeout("The head of the request took too long."))
+            self._refuse(RequestTimeout("The request's line and headers took too long to arrive."))
         elif now < (allowed := self._since + self._bounds.body_allowed(self._got)):
             self._due = allowed
         else:
             self._give_up_body()
 
     def _give_up_body(self) -> None:
-        error = RequestTimeout("The body of the request came too slowly. Send it without pauses.")
+        error = RequestTimeout("The request body arrived too slowly. Send it without pauses.")
         self._due = math.inf
         if not isinstance(self.cycle, HotCall):
             self._refuse(None if self.cycle.response_started else error)

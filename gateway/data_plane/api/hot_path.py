@@ -108,7 +108,7 @@ class HotPath:
             shown = name[:_NAME_CHARACTERS_SHOWN]
             self.unknown.add(shown)
             raise ModelNotFound(
-                f"There is no model {shown!r}; GET /v1/models lists those there are. "
+                f"There is no model {shown!r}; GET /v1/models lists the models. "
                 + advice(self.public_url, shown),
                 param="model",
             )
@@ -117,7 +117,7 @@ class HotPath:
             self.demand.add((model_id, key.organization_id))
             raise ModelComingSoon(
                 f"{model_id} is coming soon and not served yet; this call was counted as demand. "
-                f"Vote for it, or be told when it is live: {self.public_url}/models/{model_id}."
+                "Vote for it, or get an email when it is live: {self.public_url}/models/{model_id}."
                 f"{_ESTIMATE if found[0].vocabulary_sha256 in self.counters else ''}",
                 param="model",
             )

@@ -21,18 +21,20 @@ class DoorMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """Describe the connections and what is in progress on them."""
         door, in_flight = self._door, self._in_flight
-        yield GaugeMetricFamily("gateway_connections", "Connections that are open.", len(door))
+        yield GaugeMetricFamily("gateway_connections", "Open connections.", len(door))
         yield GaugeMetricFamily(
             "gateway_connections_max",
-            "Most of them (GATEWAY_CONNECTIONS_MAX).",
+            "Most connections (GATEWAY_CONNECTIONS_MAX).",
             door.bounds.connections_max,
         )
         yield CounterMetricFamily(
-            "gateway_connections_refused", "Connections that were one too many.", door.refused
+            "gateway_connections_refused",
+            "Connections refused because there were too many.",
+            door.refused,
         )
         yield GaugeMetricFamily(
             "gateway_requests_in_flight", "Metered requests in progress.", len(in_flight)
         )
         yield GaugeMetricFamily(
-            "gateway_bodies_bytes", "Bytes of their bodies that are held.", in_flight.bytes
+            "gateway_bodies_bytes", "Bytes of their bodies in memory.", in_flight.bytes
         )

@@ -73,7 +73,7 @@ class ModelList(msgspec.Struct, frozen=True, kw_only=True):
     data: list[ModelEntry]
     first_id: Annotated[str | None, Meta(description="The page's first model; null: none.")]
     last_id: Annotated[str | None, Meta(description="Its last one: the next page's `after`.")]
-    has_more: Annotated[bool, Meta(description="Whether there is a page behind this one.")]
+    has_more: Annotated[bool, Meta(description="Whether there is a page after this one.")]
 
 
 def entry(model: ModelSnapshot) -> ModelEntry:

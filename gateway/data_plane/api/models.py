@@ -84,7 +84,7 @@ class Listed:
             return self._first if limit == PAGE_MODELS_MAX else self._encoded(0, limit)
         place = self._places.get(after)
         if place is None:
-            raise BadRequest("There is no model of that name to go on after.", param="after")
+            raise BadRequest("There is no model of that name to continue after.", param="after")
         return self._encoded(place, limit)
 
     def _encoded(self, place: int, limit: int) -> bytes:

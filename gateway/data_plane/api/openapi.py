@@ -46,31 +46,33 @@ from gateway.errors import (
 from gateway.money import Nanos
 from gateway.wings import CAN_FAIL, Operation, parameter
 
-REQUEST_ID = {"x-request-id": "Identifies this request in our records; quote it when you write us."}
+REQUEST_ID = {
+    "x-request-id": "Identifies this request in our records; quote it when you write to us."
+}
 LIMITS = {
     "x-ratelimit-limit-requests": "How many requests your organization may have in flight at once.",
     "x-ratelimit-remaining-requests": "How many more it may start now.",
 }
 COST = {
-    "x-cost-nanos": "What this answer was charged, in nano-dollars. A replay "
+    "x-cost-nanos": "What this response was charged, in nano-dollars. A replay "
     "(`idempotent-replayed`) repeats the single charge of its original: if you received both "
-    "answers, count one. One that another process computed anew has 0.",
+    "responses, count one. One that another process recomputed has 0.",
     "x-balance-nanos": "What is left, in nano-dollars.",
     "x-receipt": "What was charged, signed; `GET /v1/receipts/key` checks it.",
-    "openai-processing-ms": "Milliseconds from the first byte read to the answer.",
-    "x-gateway-overhead-ms": "The same without waiting for a worker.",
+    "openai-processing-ms": "Milliseconds from the first byte read to the response.",
+    "x-gateway-overhead-ms": "The same, without the time spent waiting for a worker.",
 }
 REPLAY = {
-    "idempotent-replayed": "`true` if this is the answer of an earlier request, free of charge.",
+    "idempotent-replayed": "`true` if this is the response to an earlier request, free of charge.",
     "x-original-request-id": "The id of that earlier request.",
-    "x-abandoned-requests": "How many requests you abandoned in ten minutes, if so many that you "
-    "pay for them.",
+    "x-abandoned-requests": "How many requests you abandoned in ten minutes, if there were so "
+    "many that you pay for them.",
 }
 _RETRY = {
     "retry-after": "Seconds after which to try again, if known.",
     "retry-after-ms": "The same in milliseconds.",
 }
-_NO_RETRY = {"x-should-retry": "`false`: OpenAI's SDKs then do not try again."}
+_NO_RETRY = {"x-should-retry": "If `false`, OpenAI's SDKs do not retry."}
 
 _TAKES_BODY = (
     *CAN_FAIL,
@@ -120,8 +122,8 @@ _HEADERS = (
     ),
     parameter(
         "x-stainless-read-timeout",
-        "Seconds that the client waits; OpenAI's SDKs send it by themselves. What would not finish "
-        "by then is refused at once.",
+        "How many seconds the client waits; OpenAI's SDKs send it automatically. A request that "
+        "would not finish by then is refused at once.",
         {"type": "string"},
         place="header",
         example="600",

@@ -75,8 +75,8 @@ class Replays:
         _check_body(print_, work.print.body_digest)
         if work.waiting >= self._waiting_max:
             raise TooManyRetries(
-                f"{work.waiting} connections wait for this request already. Wait for the answer "
-                "before you try again, or close connections that no longer need it.",
+                f"{work.waiting} connections are already waiting for this request. Wait for the "
+                "response before you try again, or close connections that no longer need it.",
                 retry_after_seconds=_RETRY_AFTER_SECONDS,
             )
         return work

@@ -42,7 +42,7 @@ class EmbeddingsRequest(msgspec.Struct, kw_only=True, frozen=True):
     ] = None
     dimensions: Annotated[
         int | None,
-        Meta(description="One of the lengths of vector that the model offers; else its default."),
+        Meta(description="A number of dimensions that the model offers; otherwise its default."),
     ] = None
     user: Annotated[
         str | None, Meta(description="Accepted for compatibility with OpenAI, and not used.")
@@ -50,9 +50,9 @@ class EmbeddingsRequest(msgspec.Struct, kw_only=True, frozen=True):
     truncate: Annotated[
         Truncate | None,
         Meta(
-            description="Cut an input that is too long at its end or start, and bill what is left; "
-            "`truncated` in the response tells what was cut. Without this, and without such a "
-            "default of the key, it is refused."
+            description="Cut an input that is too long at its end or start, and bill what is "
+            "left; `truncated` in the response lists what was cut. Without this, and without "
+            "such a default on the key, the request is refused."
         ),
     ] = None
     prompt_name: Annotated[
@@ -218,7 +218,8 @@ def prompt_of(request: EmbeddingsRequest, model: ModelSnapshot, suffix: str | No
     names = {name for name in (request.prompt_name, alias, suffix) if name}
     if request.input_type == "document" and alias is None and names:
         raise BadRequest(
-            "input_type document takes no prompt; leave out prompt_name and the model's suffix.",
+            "input_type document takes no other prompt; leave out prompt_name and the prompt in "
+            "the model's name.",
             param="input_type",
         )
     if len(names) > 1:
@@ -267,15 +268,15 @@ def _checked_ids(
 ) -> Sequence[list[int]]:
     if (request.token_ids_from or key.token_ids_from) != "model":
         raise UnknownTokenIds(
-            "input holds token ids, and nothing says whose. Ids of another tokenizer (OpenAI's, "
-            "say) would give vectors without meaning. With LangChain, set "
-            "OpenAIEmbeddings(check_embedding_ctx_length=False) so that it sends text. If they "
-            f'are ids of {model.id}\'s own vocabulary, send "token_ids_from": "model".',
+            "input holds token ids, and nothing says which tokenizer made them. Ids from another "
+            "tokenizer (such as OpenAI's) would give meaningless vectors. With LangChain, set "
+            "OpenAIEmbeddings(check_embedding_ctx_length=False) so that it sends text. If the ids "
+            f'are from {model.id}\'s own vocabulary, send "token_ids_from": "model".',
             param="input",
         )
     for index, ids in enumerate(inputs):
         if not ids:
-            raise BadRequest(f"input[{index}] is an empty list of ids.", param="input")
+            raise BadRequest(f"input[{index}] is an empty list of token ids.", param="input")
     return inputs
 
 
@@ -283,7 +284,7 @@ def check_floats(floats: int, limits: RequestLimits) -> None:
     """Refuse a request whose answer would be too large. Raises BadRequest."""
     if floats > limits.answer_floats_max:
         raise BadRequest(
-            f"The answer would hold {floats} numbers (inputs times dimensions); at most "
+            f"The response would hold {floats} numbers (inputs times dimensions); at most "
             f"{limits.answer_floats_max} fit. Send fewer inputs at once, or ask for fewer "
             "dimensions.",
             param="dimensions",

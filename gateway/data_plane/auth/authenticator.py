@@ -198,7 +198,7 @@ class Authenticator:
             return await self._reads.wait(digests)
         except KeyStoreUnavailable:
             raise AuthenticationUnavailable(
-                "The API key can't be checked at the moment. It may be valid: try again."
+                "The API key can't be checked right now. It may be valid: try again."
             ) from None
 
     def _remember(self, digests: Digests, key: KeySnapshot | None, found_by: bytes | None) -> None:
@@ -234,7 +234,7 @@ class ScopeMissing(Forbidden):
     """The key is good, but it may not do this."""
 
     code = "scope_missing"
-    remedy = "Use a key with that scope: the console's page of keys shows and changes scopes."
+    remedy = "Use a key with that scope: the API keys page in the console shows and changes scopes."
 
     def __init__(self, scope: Scope) -> None:
         super().__init__(f"This API key does not have the scope `{scope}`, so it may not do this.")
@@ -277,7 +277,7 @@ def _refused(reason: Literal["malformed", "made up", "unknown"]) -> Unauthorized
     metrics.count_refused_key(reason)
     if reason == "malformed":
         return Unauthorized(
-            "This is not an API key of this gateway: a character is missing or wrong. Copy the "
+            "This is not an API key from this gateway: a character is missing or wrong. Copy the "
             "whole key again."
         )
     return Unauthorized("This API key is unknown or was revoked. Create a new one.")

@@ -15,7 +15,7 @@ class TooManyUnknownKeys(TooManyRequests):
     """Your network has tried too many API keys that do not exist."""
 
     code = "too_many_unknown_keys"
-    remedy = "Create a new key in the console: newer keys are recognized without being looked up."
+    remedy = "Create a new key in the console: newer keys are recognized without a lookup."
 
 
 class UnknownKeys:
@@ -29,8 +29,8 @@ class UnknownKeys:
         wait = self._buckets.take(network)
         if wait:
             raise TooManyUnknownKeys(
-                "This key has to be looked up, and too many keys from this network were looked up "
-                "that do not exist. It may be valid: try again, or create a new one.",
+                "This key has to be looked up, and this network has tried too many keys that "
+                "don't exist. It may be valid: try again, or create a new one.",
                 retry_after_seconds=wait,
             )
 

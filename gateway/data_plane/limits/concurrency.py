@@ -66,7 +66,7 @@ class InFlight:
         most = self._own_max.get(organization_id, self._organization_max)
         if share.requests >= most:
             raise TooManyInFlight(
-                f"{most} requests of this organization are in progress already. "
+                f"{most} requests of this organization are already in progress. "
                 "Send fewer at once, or more inputs in each.",
                 retry_after_seconds=self._turns.wait_seconds(organization_id, most),
             )
@@ -91,13 +91,13 @@ class InFlight:
         """Count bytes of a body. Raises TooManyBytes."""
         if share.bytes + size > self._organization_bytes_max:
             raise TooManyBytes(
-                f"Requests of this organization hold {share.bytes} bytes already, and at most "
-                f"{self._organization_bytes_max} fit. Wait for some to be answered.",
+                f"This organization's requests in progress already hold {share.bytes} bytes, and "
+                f"at most {self._organization_bytes_max} fit. Wait for some of them to finish.",
                 retry_after_seconds=self._turns.wait_seconds(share.organization_id, share.requests),
             )
         if self._bytes + size > self._bytes_max:
             raise TooManyBytes(
-                "The gateway holds as many bytes as fit. Try again shortly.",
+                "The gateway's memory for request bodies is full. Try again shortly.",
                 retry_after_seconds=self._turns.wait_seconds(_EVERYBODY, self._total),
             )
         share.bytes += size

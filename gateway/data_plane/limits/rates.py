@@ -15,7 +15,7 @@ class TooManyReads(TooManyRequests):
     """This key, or without one your network, asks too often for what costs nothing."""
 
     code = "too_many_reads"
-    remedy = "Ask less often, and keep what you were answered; embeddings are not counted."
+    remedy = "Ask less often, and cache the responses; embeddings requests don't count."
 
 
 class KeyRate:

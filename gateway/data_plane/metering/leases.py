@@ -143,8 +143,9 @@ class Purse:
             left = 0
         elif left + told.unreached_nanos >= cost_nanos:
             return CreditUnavailable(
-                "Another gateway process holds the credit that this request needs and does not "
-                "answer. Nothing was charged; it returns by itself, try again shortly.",
+                "Another gateway process holds the credit that this request needs and is not "
+                "responding. Nothing was charged. The credit returns by itself; try again "
+                "shortly.",
                 retry_after_seconds=5.0,
             )
         if self.key_id is not None:

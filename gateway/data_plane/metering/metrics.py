@@ -25,7 +25,7 @@ class LedgerMetrics(Collector):
         leases = [purse.lease for purse in self._credit.book.purses.values() if purse.lease]
         waiting = sum(len(purse.waiters) for purse in self._credit.book.purses.values())
         for name, words, gauge in (
-            ("leases", "Parts of accounts' credit that this process holds.", len(leases)),
+            ("leases", "Leases of credit that this process holds.", len(leases)),
             (
                 "lease_free_nanos",
                 "Credit in them that no request has reserved.",
@@ -36,17 +36,17 @@ class LedgerMetrics(Collector):
                 "Credit in them that requests in progress have reserved.",
                 sum(lease.reserved for lease in leases),
             ),
-            ("lease_waiting_requests", "Requests that wait for more credit.", waiting),
+            ("lease_waiting_requests", "Requests waiting for more credit.", waiting),
         ):
             yield GaugeMetricFamily(f"gateway_{name}", words, gauge)
 
     def _ledger(self) -> Iterator[Metric]:
         credit, writer = self._credit, self._credit.writer
         for name, words, gauge in (
-            ("ledger_away_seconds", "How long the ledger has not answered.", writer.away_seconds),
+            ("ledger_away_seconds", "How long the ledger has not responded.", writer.away_seconds),
             (
                 "ledger_refused_organizations",
-                "Organizations set apart, because the ledger refuses what they used.",
+                "Organizations set apart because the ledger refuses their usage.",
                 writer.refused_organizations,
             ),
             (
@@ -61,37 +61,37 @@ class LedgerMetrics(Collector):
             ),
             (
                 "journal_bytes_max",
-                "Most of them (GATEWAY_JOURNAL_BYTES_MAX).",
+                "Most bytes it may have (GATEWAY_JOURNAL_BYTES_MAX).",
                 credit.journal.bytes_max,
             ),
             (
                 "journal_disk_free_bytes",
-                "Bytes free on the journal's disk, a minute ago at most; NaN before that is known.",
+                "Bytes free on the journal's disk, at most a minute old; NaN until known.",
                 credit.journal.free_bytes,
             ),
         ):
             yield GaugeMetricFamily(f"gateway_{name}", words, gauge)
         for name, words, count in (
-            ("ledger_refusals", "Ticks refused because of what was in them.", writer.refusals),
+            ("ledger_refusals", "Ticks refused because of their contents.", writer.refusals),
             (
                 "ledger_written_off_requests",
-                "Requests that were answered and then could not be charged.",
+                "Requests that were served but could not be charged.",
                 writer.written_off,
             ),
             (
                 "free_requests",
-                "Requests that were not charged because an equal one had been already.",
+                "Requests that were not charged because an identical one already was.",
                 credit.book.free,
             ),
             (
                 "charges_unknown",
-                "Clients told that it is not known whether they were charged (503).",
+                "Responses saying that it is not known whether the request was charged (503).",
                 credit.book.unknown,
             ),
             ("journal_failures", "Attempts to write that failed.", credit.journal.failures),
             (
                 "journal_requests",
-                "Requests that the journal acknowledged, for the ledger took too long.",
+                "Requests that the journal acknowledged because the ledger took too long.",
                 credit.journal.requests,
             ),
         ):

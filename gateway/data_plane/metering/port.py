@@ -96,7 +96,7 @@ class AccountOwing(PaymentRequired):
     """
 
     code = "account_owing"
-    remedy = "Add credit in the console: it pays what is owed first, and requests work again."
+    remedy = "Add credit in the console: it first pays what is owed, and then requests work again."
 
 
 class AccountDisputed(PaymentRequired):
@@ -134,8 +134,7 @@ class CreditUnavailable(Unavailable):
 
     def __init__(
         self,
-        message: str = "Credit can't be checked at the moment; nothing was charged. "
-        "Try again shortly.",
+        message: str = "Credit can't be checked right now; nothing was charged. Try again shortly.",
         **options: Any,
     ) -> None:
         super().__init__(message, **options)
@@ -152,8 +151,8 @@ class ChargeUnknown(Unavailable):
 
     def __init__(self, request_id: str) -> None:
         super().__init__(
-            f"Whether request {request_id} was charged is not known yet; if it was, that is "
-            "credited back by itself. Try again."
+            f"It is not known yet whether request {request_id} was charged; if it was, the "
+            "charge is credited back automatically. Try again."
         )
 
 
@@ -176,8 +175,8 @@ def frozen_error(cause: FreezeCause) -> GatewayError:
     match cause:
         case "owing":
             return AccountOwing(
-                "A payment of your organization was reversed after its credit was used, so it owes "
-                "the difference. Add credit in the console; it pays that first."
+                "A payment of your organization was reversed after its credit was used, so it "
+                "owes the difference. Add credit in the console; it pays the debt first."
             )
         case "dispute":
             return AccountDisputed(
@@ -188,8 +187,8 @@ def frozen_error(cause: FreezeCause) -> GatewayError:
             return AccountSuspended("Your organization is suspended. Write to us.")
         case "books":
             return AccountUnderReview(
-                "Your organization's books are under review, so its credit can't be used at the "
-                "moment; nothing was charged. Try again later.",
+                "Your organization's books are under review, so its credit can't be used right "
+                "now; nothing was charged. Try again later.",
                 retry_after_seconds=_REVIEW_SECONDS,
             )
 

@@ -67,7 +67,7 @@ def verify(receipt: str, keys: Sequence[bytes]) -> VerifiedReceipt:
         if is_signed(signed, signature, key):
             break
     else:
-        raise InvalidReceipt("no key of this gateway has signed it, or it was altered since")
+        raise InvalidReceipt("no key of this gateway signed it, or it was altered since")
     try:
         return VerifiedReceipt(msgspec.json.decode(body, type=Receipt), key_id(key), tree)
     except msgspec.MsgspecError as error:

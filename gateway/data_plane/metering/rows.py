@@ -47,7 +47,9 @@ class ContextLengthExceeded(BadRequest):
     """An input has more tokens than the model takes. The message says which, and how many."""
 
     code = "context_length_exceeded"
-    remedy = "Split it, or send `truncate` with `end` or `start` to have it cut and be told so."
+    remedy = (
+        "Split it, or send `truncate` with `end` or `start` to have it cut; the response says so."
+    )
 
 
 class InvalidUnicode(BadRequest):
@@ -106,8 +108,8 @@ def make_rows(
         tokens += len(ids) // _ID_BYTES
         if tokens > tokens_max:
             raise TooManyTokens(
-                f"The inputs have more than {tokens_max} tokens in all, which is the most that "
-                "fits in one request. Send fewer at once.",
+                f"The inputs have more than {tokens_max} tokens in all, the most that one "
+                "request may have. Send fewer at once.",
                 param="input",
             )
         rows.append(TokenRow(ids, dimensions))

@@ -32,7 +32,7 @@ class RouterMetrics(Collector):
         """Describe every pool and every worker."""
         yield CounterMetricFamily(
             "gateway_event_loop_late_seconds",
-            "How late the event loop's ticks were together: of a second, the part it was behind.",
+            "How late the event loop's ticks were in total: the share of a second it was behind.",
             self._router.lag.late_seconds,
         )
         yield self._ready()
@@ -51,11 +51,12 @@ class RouterMetrics(Collector):
 
     def _pools(self) -> Iterator[Metric]:
         waiting = GaugeMetricFamily(
-            "gateway_queue_tokens", "Tokens that wait for a worker.", labels=["model"]
+            "gateway_queue_tokens", "Tokens waiting for a worker.", labels=["model"]
         )
         backlog = GaugeMetricFamily(
             "gateway_backlog_seconds",
-            "Tokens waiting and in flight, in seconds of the ready workers: scale by this.",
+            "Tokens waiting and in flight, in seconds of work for the ready workers. Scale on "
+            "this.",
             labels=["model"],
         )
         events = CounterMetricFamily(
@@ -66,7 +67,7 @@ class RouterMetrics(Collector):
         )
         fatal = CounterMetricFamily(
             "gateway_fatal_inputs",
-            "Inputs that cost two workers, and are refused since; the log has their digests.",
+            "Inputs that crashed two workers and are now refused; the log has their digests.",
             labels=["model"],
         )
         for model, pool in self._router.pools.items():
@@ -80,22 +81,24 @@ class RouterMetrics(Collector):
     def _workers(self) -> Iterator[Metric]:
         labels = ["model", "url"]
         state = GaugeMetricFamily(
-            "gateway_worker_state", "1 for the state it is in.", labels=[*labels, "state"]
+            "gateway_worker_state",
+            "1 for the state that the worker is in.",
+            labels=[*labels, "state"],
         )
         slowdown = GaugeMetricFamily(
-            "gateway_worker_slowdown", "Observed time over calibrated time.", labels=labels
+            "gateway_worker_slowdown", "Observed time divided by calibrated time.", labels=labels
         )
         flying = GaugeMetricFamily(
             "gateway_worker_tokens_in_flight", "Tokens sent from this gateway.", labels=labels
         )
         ejections = GaugeMetricFamily(
             "gateway_worker_ejections",
-            "Relapses that its next quarantine is measured by; healthy time takes them back.",
+            "Relapses that set the length of its next quarantine; healthy time reduces them.",
             labels=labels,
         )
         certificate = GaugeMetricFamily(
             "gateway_worker_certificate_expiry_timestamp_seconds",
-            "When the certificate ends that a worker of https:// had last, in Unix time.",
+            "When the last seen certificate of an https:// worker expires, in Unix time.",
             labels=labels,
         )
         for model, pool in self._router.pools.items():

@@ -73,7 +73,7 @@ class WouldMissDeadline(Shed):
 
     code = "would_miss_deadline"
     remedy = "Send less at once, or give the client a longer timeout."
-    public = f"This would not finish in the time it is given. {_LATER}"
+    public = f"This would not finish before its deadline. {_LATER}"
 
 
 class OrganizationBacklogFull(Shed):
@@ -81,7 +81,7 @@ class OrganizationBacklogFull(Shed):
 
     code = "organization_full"
     remedy = "Send less at once."
-    public = f"The organization has too much work waiting already. {_LATER}"
+    public = f"The organization already has too much work waiting. {_LATER}"
 
 
 class PoolFull(Shed):
@@ -89,7 +89,7 @@ class PoolFull(Shed):
 
     code = "pool_full"
     remedy = "Try again after the time in `Retry-After`."
-    public = f"Too much work is waiting for this model already. {_LATER}"
+    public = f"Too much work is already waiting for this model. {_LATER}"
 
 
 class Overloaded(Shed):
@@ -121,10 +121,10 @@ class NoWorker(RoutingError):
     status = 503
     code = "model_warming"
     retry = "later"
-    remedy = "Try again, or have the request held: `Prefer: wait=30`."
+    remedy = "Try again, or ask us to hold the request: `Prefer: wait=30`."
     public = (
         "No worker of this model is ready; nothing was charged. Try again after the time in "
-        "Retry-After, or wait here: Prefer: wait=30."
+        "Retry-After, or ask us to hold the request with Prefer: wait=30."
     )
 
     def __init__(self, retry_after_seconds: float) -> None:

@@ -382,7 +382,7 @@ def test_a_price_is_set_and_called_off(office: Office, mailbox: Mailbox):
     expect(coming).to_contain_text("$0.02")
     coming.get_by_role("textbox").fill("Not now")
     with office.watched() as left:
-        coming.get_by_role("button", name="Call off").click()
+        coming.get_by_role("button", name="Cancel price").click()
         expect(page.get_by_role("status")).to_have_text("The scheduled price is canceled.")
     (entry,) = left.entries
     assert entry[:2] == ("operator", "price.canceled")

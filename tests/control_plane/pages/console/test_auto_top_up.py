@@ -36,8 +36,8 @@ def customer(**changes: Any) -> Customer:
 @pytest.mark.parametrize(
     ("current", "who", "name", "says"),
     [
-        (None, None, "Off", "Requests are refused"),
-        (settings(enabled=False), customer(), "Off", "Requests are refused"),
+        (None, None, "Off", "requests are refused"),
+        (settings(enabled=False), customer(), "Off", "requests are refused"),
         (settings(), None, "Waits for a card", "Save this card"),
         (settings(), customer(payment_method_id=None), "Waits for a card", "Save this card"),
         (settings(), customer(held_at=NOW), "On hold", "buying is on hold"),

@@ -90,7 +90,7 @@ BAD = {
     "id too large": (body(b"[30522]", b',"token_ids_from":"model"'), "input", "0 to 30521"),
     "id negative": (body(b"[-1]", b',"token_ids_from":"model"'), "input", "0 to 30521"),
     "id enormous": (body(b"[%d]" % 2**70, b',"token_ids_from":"model"'), "input", "0 to 30521"),
-    "no ids": (body(b"[[]]", b',"token_ids_from":"model"'), "input", "empty list of ids"),
+    "no ids": (body(b"[[]]", b',"token_ids_from":"model"'), "input", "empty list of token ids"),
     "lone high surrogate": (body(b'"\\ud800"'), "input", "lone surrogate"),
     "lone surrogate in a list": (body(b'["a","b \\uD9ff c"]'), "input", "lone surrogate"),
     "lone surrogate in the user": (body(rest=b',"user":"\\udfff"'), "user", "lone surrogate"),
