@@ -191,7 +191,7 @@ def test_models_workers_and_estimates(shell: Shell):
         (["credits", "grant", "nobody", "9007199.254740992"], "the maximum is $9,007,199"),
         (["credits", "balance", "zzz"], "There is no organization 'zzz'."),
         (["credits", "ledger", "zzz"], "There is no organization 'zzz'."),
-        (["mail", "retry", "zzz"], "There is no mail 'zzz'"),
+        (["mail", "retry", "zzz"], "There is no email 'zzz'"),
         (["models", "price", "zzz", "1"], "There is no model 'zzz'"),
         (["models", "demand", "zzz"], "There is no model 'zzz'"),
         (["models", "launch", "zzz"], "no model 'zzz'"),

@@ -35,7 +35,7 @@ def test_credit_is_in_one_place(source: Shell, target: Shell, tmp_path: Path):
     missing = str(tmp_path / "none" / "acme.jsonl.gz")
     assert "can't be written" in source.run("export", "Acme", missing, status=1)
     said = target.run("import", file)
-    assert "goes on here with $5.00, 0 members and 1 keys" in said
+    assert "continues here with $5.00, 0 members and 1 keys" in said
     assert "$5.00 available" in target.run("credits", "balance", "Acme")
     assert "nothing changed" in target.run("import", file)
     for shell, action in ((source, "organization.exported"), (target, "organization.imported")):

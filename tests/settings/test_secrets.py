@@ -90,7 +90,7 @@ def test_a_folder_is_no_file_and_both_are_too_much(tmp_path: Path):
     ("text", "words"),
     [
         (f"{NEW},{NEW}", "holds the same secret twice"),
-        (",".join(f"{NEW}{n}" for n in range(5)), "holds 5 secrets, and at most 4 are tried"),
+        (",".join(f"{NEW}{n}" for n in range(5)), "holds 5 secrets; at most 4 are allowed"),
         (f"{NEW},{'ab' * 20}", "is easy to guess"),
         ("too short", "is too short: a secret has at least 32 characters"),
     ],

@@ -86,6 +86,7 @@ def held(settings: Settings) -> dict[str, Any]:
         "buying": bool(settings.stripe_secret_key),
         "emailing": bool(settings.smtp_url),
         "https": settings.is_https,
+        "receipts": settings.receipts,
         "replay_seconds": f"{settings.replay_seconds:g}",
         "usage_days": f"{settings.usage_retention_days:,}",
         "request_log_days": f"{settings.request_log_days:,}",

@@ -17,7 +17,7 @@ from litestar.di import NamedDependency
 from litestar.response import Redirect
 
 from gateway import wall
-from gateway.control_plane.mail.upkeep import ONCE_ROW_DAYS
+from gateway.control_plane.mail.upkeep import ONCE_ROW_DAYS, TEXT_DAYS
 from gateway.control_plane.pages.docs import facts, markdown
 from gateway.control_plane.pages.docs.manual import CONTENT, environment, split
 from gateway.control_plane.web.formats import contact
@@ -98,6 +98,7 @@ def _filled(settings: Settings) -> dict[str, Any]:
         "price_notice_days": settings.price_notice_days,
         "session_days": f"{settings.session_seconds / _DAY_SECONDS:,.4g}",
         "mail_days": f"{ONCE_ROW_DAYS:,}",
+        "mail_text_days": f"{TEXT_DAYS:,}",
     }
 
 

@@ -47,7 +47,7 @@ async def test_a_grant_is_checked_posted_recorded_and_mailed(
     assert "+$50.00" in checked
     assert "Post +$50.00" in checked
     assert "from <code>promo_expense</code> \N{MINUS SIGN}$50.00" in checked
-    assert "One mail to ada@northwind.example" in checked
+    assert "One email to ada@northwind.example" in checked
     assert "You&#39;re getting this email because you own the organization" in checked
     assert "This is not above it" in checked
     # nothing was done yet

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from typing import Any
 
 import httpx
 import pytest
@@ -146,6 +147,14 @@ async def test_what_the_law_wants_stands_below_the_address(browser: Browser):
         assert 'href="https://example.com/dpa.pdf"' in (await browser.get(path)).text
     for path in ("/impressum", "/imprint"):
         assert (await shown(browser, path)).headers["location"] == "/contact"
+
+
+@pytest.mark.parametrize("options", [FILLED, FILLED | {"receipts": False}])
+async def test_security_promises_receipts_where_there_are_some(
+    browser: Browser, options: dict[str, Any]
+):
+    page = (await browser.get("/security")).text
+    assert ("signed receipt" in page) is options.get("receipts", True)
 
 
 @pytest.mark.parametrize(
