@@ -95,7 +95,7 @@ def must_be_empty(available_nanos: int) -> None:
     """Refuse credit that came since: it would be in two places. Raises NotClosable."""
     if available_nanos:
         raise NotClosable(
-            f"It was exported before, and was credited {money(available_nanos)} since. "
+            f"It was exported before, and was credited {money(available_nanos)} since then. "
             "Take that back and grant it where the organization is now."
         )
 
