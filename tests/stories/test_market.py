@@ -60,6 +60,35 @@ def test_a_search_that_finds_nothing_leads_to_the_form(page: Page):
     expect(page).to_have_url(re.compile("/ask\\?asked=no-such-model-v9$"))
 
 
+def test_a_phone_sorts_without_heads(page: Page):
+    page.set_viewport_size(WIDE)
+    page.goto("/models")
+    control = page.locator(".sort-by")
+    expect(control).to_be_hidden()
+    page.set_viewport_size({"width": 390, "height": 844})
+    expect(page.get_by_role("columnheader", name="Retrieval")).to_be_hidden()
+    control.get_by_text("Sort by: Live first").click()
+    control.get_by_role("link", name="Retrieval").click()
+    expect(page).to_have_url(re.compile("/models\\?sort=retrieval$"))
+    scores = [
+        float(text.split()[-1])
+        for text in page.locator('.models td[data-label="Retrieval"]:not(.none)').all_inner_texts()
+    ]
+    assert len(scores) > 10
+    assert scores == sorted(scores, reverse=True)
+    control.get_by_text("Sort by: Retrieval").click()
+    current = control.get_by_role("link", name="Retrieval")
+    expect(current).to_have_attribute("aria-current", "true")
+    current.click()
+    expect(page).to_have_url(re.compile("sort=-retrieval$"))
+    control.get_by_text("Sort by: Retrieval").click()
+    control.get_by_role("link", name="Live first").click()
+    expect(page).to_have_url(re.compile("/models$"))
+    box = page.locator("html").bounding_box()
+    assert box
+    assert box["width"] <= 390
+
+
 def test_a_phone_filters_and_reads_everything(page: Page):
     page.set_viewport_size({"width": 390, "height": 844})
     page.goto("/models")

@@ -66,6 +66,24 @@ async def test_heads_sort_both_ways_and_say_so(browser: Browser):
                if column.slug != "price")  # fmt: skip
 
 
+async def test_a_list_without_heads_has_the_same_orders(browser: Browser):
+    def control(page: str) -> str:
+        return page.partition('<details class="sort-by">')[2].partition("</details>")[0]
+
+    usual = control((await browser.get("/models?license=MIT")).text)
+    assert "Sort by: Live first, then most votes</summary>" in usual
+    assert re.findall(r'href="([^"]+)"[^>]*aria-current', usual) == ["/models?license=MIT"]
+    heads = re.findall(r'href="([^"]+)"', usual)[1:]
+    assert heads == [f"/models?license=MIT&amp;sort={column.slug}" for column in COLUMNS]
+    chosen = control((await browser.get("/models?license=MIT&sort=price")).text)
+    assert '<span aria-hidden="true"> ↑</span>' in chosen.partition("</summary>")[0]
+    assert re.findall(r'href="([^"]+)"[^>]*aria-current', chosen) == [
+        "/models?license=MIT&amp;sort=-price"
+    ]
+    assert "Sort by: Best match<" in control((await browser.get("/models?q=bge")).text)
+    assert "sort-by" not in (await browser.get("/models?view=cards")).text
+
+
 async def test_collections_and_authors_have_pages_that_search_engines_can_read(browser: Browser):
     sitemap = (await browser.get("/sitemap.xml")).text
     for path in ("/models/collections/matryoshka", "/models/NovaSearch"):
