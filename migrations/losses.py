@@ -74,6 +74,7 @@ LOSSES: Mapping[str, Mapping[str, str]] = {
 FORGOTTEN: Mapping[str, str] = {
     "alert_levels": "read again from balances",
     "alert_walks": "walked again",
+    "answer_days": "sums of answer_hours",
     "api_keys.digest_secret": "the only one, or see LOSSES",
     "api_keys.mac_secret_id": "see LOSSES",
     "api_keys.previous_digest": "see LOSSES",
@@ -89,6 +90,7 @@ FORGOTTEN: Mapping[str, str] = {
     "credit_lots.burned_nanos": "what was granted without what is left",
     "demand_standings": "counted again",
     "enrollments": "minutes old",
+    "error_days": "sums of error_hours",
     "known_secrets": "found again at the next start",
     "lasting_secrets": "derived again from the only secret",
     "launches.paused_at": "see LOSSES",

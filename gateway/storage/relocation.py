@@ -40,7 +40,9 @@ from gateway.identifiers import first_id, made_at_ms
 from gateway.storage.database import Database, DatabaseError
 from gateway.storage.ledger import invariants, postings
 from gateway.storage.tables import (
+    answer_hours,
     catalog_versions,
+    error_hours,
     golden_rows,
     known_secrets,
     lasting_secrets,
@@ -69,7 +71,15 @@ SEEDED = (
     schema_ranges,
 )
 """What commands fill in an empty database: the source's rows take the place of these."""
-_FOLLOWED = (usage_hours, models, model_prices, golden_rows, trail_entries)
+_FOLLOWED = (
+    usage_hours,
+    answer_hours,
+    error_hours,
+    models,
+    model_prices,
+    golden_rows,
+    trail_entries,
+)
 """Tables whose triggers write into others, which are moved as they are."""
 _BY_THE_DAY = (usage_events, receipt_roots)
 _ROWS_AT_ONCE = 2_000

@@ -42,6 +42,7 @@ from gateway.storage.tables import (
     api_keys,
     auto_top_ups,
     demand_votes,
+    error_days,
     error_hours,
     latency_days,
     latency_hours,
@@ -273,7 +274,7 @@ async def _close(connection: AsyncConnection, organization_id: str, now: datetim
         .where(api_keys.c.organization_id == organization_id, api_keys.c.revoked_at.is_(None))
         .values(revoked_at=clock(), changed_at=clock())
     )
-    for table in (request_log, error_hours, latency_hours, latency_days):
+    for table in (request_log, error_hours, error_days, latency_hours, latency_days):
         await connection.execute(delete(table).where(table.c.organization_id == organization_id))
     await connection.execute(
         update(webhook_endpoints)

@@ -1,18 +1,22 @@
-"""An organization's errors and latency over time, from hourly sums: what charts draw."""
+"""An organization's errors and latency over time: what charts draw.
+
+They are read from sums by the day, or by the hour for short spans and where a span ends within a
+day.
+"""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
-from sqlalchemy import ColumnElement, Date, Text, case, cast, func, literal, select
+from sqlalchemy import ColumnElement, Table, Text, case, cast, literal, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.identifiers import is_id
-from gateway.storage.tables import answer_hours, error_hours, total
+from gateway.storage.tables import answer_days, answer_hours, error_days, error_hours, total
 
 _SUCCESS = 2
 
@@ -38,17 +42,19 @@ async def errors(
     groups: Sequence[str],
     hourly: bool,
 ) -> list[tuple[Slot, str, int]]:
-    """Return the errors of each hour or day by group; all but the `groups` named are one."""
-    table = error_hours.c
-    at = table.hour if hourly else _day(connection, table.hour)
-    column = _GROUPS.get(by)
-    group = literal("") if column is None else case((column.in_(groups), column), else_="")
+    """Return the errors of each hour or whole day by group; all but the `groups` are one."""
+    table = error_hours if hourly else error_days
+    at = table.c.hour if hourly else table.c.day
+    group: ColumnElement[str] = literal("")
+    if by != "none":
+        column = _group(table, by)
+        group = case((column.in_(groups), column), else_="")
     found = await connection.execute(
-        select(at.label("at"), group.label("group"), total(table.errors))
-        .where(*_where(organization_id, chosen))
+        select(at.label("at"), group.label("group"), total(table.c.errors))
+        .where(*_of(table, organization_id, chosen), _span(table, chosen.since, chosen.until))
         .group_by(at, group)
     )
-    return [(_slot(row[0]), row[1], row[2]) for row in found]
+    return [(row[0], row[1], row[2]) for row in found]
 
 
 async def most_errors(
@@ -59,13 +65,14 @@ async def most_errors(
     by: Literal["model", "key"],
     limit: int,
 ) -> list[str]:
-    """Return the keys or models with most errors, the most first."""
-    group = _GROUPS[by]
+    """Return the keys or models with most errors on whole days, the most first."""
+    table = error_days
+    group = _group(table, by)
     found = await connection.scalars(
         select(group)
-        .where(*_where(organization_id, chosen))
+        .where(*_of(table, organization_id, chosen), _span(table, chosen.since, chosen.until))
         .group_by(group)
-        .order_by(total(error_hours.c.errors).desc(), group)
+        .order_by(total(table.c.errors).desc(), group)
         .limit(limit)
     )
     return list(found)
@@ -74,62 +81,56 @@ async def most_errors(
 async def error_count(
     connection: AsyncConnection, organization_id: str, chosen: ErrorFilter
 ) -> int:
-    """Return how many errors there were."""
-    query = select(total(error_hours.c.errors)).where(*_where(organization_id, chosen))
-    return int(await connection.scalar(query) or 0)
+    """Return how many errors there were, on the last day up to the hour."""
+    last = chosen.until.date()
+    whole = select(total(error_days.c.errors)).where(
+        *_of(error_days, organization_id, chosen),
+        error_days.c.day >= chosen.since,
+        error_days.c.day < last,
+    )
+    rest = select(total(error_hours.c.errors)).where(
+        *_of(error_hours, organization_id, chosen), _span(error_hours, last, chosen.until)
+    )
+    return sum(await connection.scalars(whole.union_all(rest)))
 
 
 async def latencies(
     connection: AsyncConnection, organization_id: str, since: date, until: datetime, *, hourly: bool
 ) -> Mapping[Slot, Counter[int]]:
-    """Count the successes of each hour or day by the bound of their latency."""
-    table = answer_hours.c
-    at = table.hour if hourly else _day(connection, table.hour)
+    """Count the successes of each hour or whole day by the bound of their latency."""
+    table = answer_hours if hourly else answer_days
+    at = table.c.hour if hourly else table.c.day
     found = await connection.execute(
-        select(at.label("at"), table.latency_ms, total(table.answers))
+        select(at.label("at"), table.c.latency_ms, total(table.c.answers))
         .where(
-            table.organization_id == organization_id,
-            table.hour.between(_midnight(since), until),
-            table.status_class == _SUCCESS,
+            table.c.organization_id == organization_id,
+            _span(table, since, until),
+            table.c.status_class == _SUCCESS,
         )
-        .group_by(at, table.latency_ms)
+        .group_by(at, table.c.latency_ms)
     )
     counts: dict[Slot, Counter[int]] = defaultdict(Counter)
     for slot, bound, answers in found:
-        counts[_slot(slot)][bound] = answers
+        counts[slot][bound] = answers
     return counts
 
 
-_GROUPS: Mapping[str, ColumnElement[str]] = {
-    "model": error_hours.c.model_id,
-    "key": cast(error_hours.c.key_id, Text),
-}
+def _group(table: Table, by: Literal["model", "key"]) -> ColumnElement[str]:
+    return table.c.model_id if by == "model" else cast(table.c.key_id, Text)
 
 
-def _where(organization_id: str, chosen: ErrorFilter) -> list[ColumnElement[bool]]:
-    table = error_hours.c
-    conditions = [
-        table.organization_id == organization_id,
-        table.hour.between(_midnight(chosen.since), chosen.until),
-    ]
+def _of(table: Table, organization_id: str, chosen: ErrorFilter) -> list[ColumnElement[bool]]:
+    conditions = [table.c.organization_id == organization_id]
     if chosen.key_id:
         known = is_id(chosen.key_id)
-        conditions.append(table.key_id == chosen.key_id if known else table.key_id.is_(None))
+        conditions.append(table.c.key_id == chosen.key_id if known else table.c.key_id.is_(None))
     if chosen.model_id:
-        conditions.append(table.model_id == chosen.model_id)
+        conditions.append(table.c.model_id == chosen.model_id)
     return conditions
 
 
-def _midnight(day: date) -> datetime:
-    return datetime.combine(day, time(), UTC)
-
-
-def _day(connection: AsyncConnection, hour: ColumnElement[datetime]) -> ColumnElement[Any]:
-    """Return the day of an hour, in UTC."""
-    if connection.dialect.name == "postgresql":
-        return cast(func.timezone("UTC", hour), Date)
-    return func.substr(cast(hour, Text), 1, 10)
-
-
-def _slot(value: Any) -> Slot:
-    return date.fromisoformat(value) if isinstance(value, str) else value
+def _span(table: Table, since: date, until: datetime) -> ColumnElement[bool]:
+    """Return the condition for a span: from midnight UTC of a day up to an hour, or its day."""
+    if "day" in table.c:
+        return table.c.day.between(since, until.date())
+    return table.c.hour.between(datetime.combine(since, time(), UTC), until)

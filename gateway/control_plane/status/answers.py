@@ -18,9 +18,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway import wall
 from gateway.data_plane.tallies import AnswerEntry, AnswerTally, ErrorEntry
-from gateway.storage.database import Database, insert_into
+from gateway.storage.database import Database, alone, insert_into
 from gateway.storage.tables import (
+    answer_days,
     answer_hours,
+    error_days,
     error_hours,
     latency_days,
     latency_hours,
@@ -59,37 +61,42 @@ class Answered:
         with self._tally.draining() as counts:
             if counts.answers:
                 async with self._database.write() as connection:
+                    # around a full hour, two processes would wait for each other's days
+                    await alone(connection, "answers")
                     for table, sums in _rows(counts.answers, counts.errors).items():
                         await _add(connection, table, sums)
 
 
 async def summary(connection: AsyncConnection, organization_id: str, today: date) -> Summary:
     """Return an organization's summary, with one query."""
-    hours = answer_hours.c
-    midnight = datetime.combine(today, time(), UTC)
-    on_the_day = case((hours.hour >= midnight, hours.answers), else_=0)
+    days, hours, month = answer_days.c, answer_hours.c, today.replace(day=1)
+    on_the_day = case((days.day == today, days.answers), else_=0)
+    last = select(func.max(hours.hour, type_=hours.hour.type)).where(
+        hours.organization_id == organization_id,
+        hours.hour >= datetime.combine(month, time(), UTC),
+    )
     found = await connection.execute(
         select(
-            hours.status_class,
-            hours.latency_ms,
-            total(hours.answers).label("month"),
+            days.status_class,
+            days.latency_ms,
+            total(days.answers).label("month"),
             total(on_the_day).label("today"),
-            func.max(hours.hour).label("last"),
+            last.scalar_subquery().label("last"),
         )
-        .where(hours.organization_id == organization_id, hours.hour >= midnight.replace(day=1))
-        .group_by(hours.status_class, hours.latency_ms)
+        .where(days.organization_id == organization_id, days.day >= month)
+        .group_by(days.status_class, days.latency_ms)
     )
-    rows = [(row.status_class, row.latency_ms, row.month, row.today, row.last) for row in found]
-    errors = [row for row in rows if row[0] != _SUCCESS]
-    latencies = {row[1]: row[3] for row in rows if row[0] == _SUCCESS}
+    rows = found.all()
+    errors = [row for row in rows if row.status_class != _SUCCESS]
+    latencies = {row.latency_ms: row.today for row in rows if row.status_class == _SUCCESS}
     return Summary(
-        answers_month=sum(row[2] for row in rows),
-        errors_month=sum(row[2] for row in errors),
-        answers_today=sum(row[3] for row in rows),
-        errors_today=sum(row[3] for row in errors),
+        answers_month=sum(row.month for row in rows),
+        errors_month=sum(row.month for row in errors),
+        answers_today=sum(row.today for row in rows),
+        errors_today=sum(row.today for row in errors),
         p50_ms=percentile(latencies, 50),
         p95_ms=percentile(latencies, 95),
-        last_hour=max((row[4] for row in rows), default=None),
+        last_hour=rows[0].last if rows else None,
     )
 
 
@@ -112,7 +119,8 @@ async def forget_old(connection: AsyncConnection, days: int) -> None:
     end = now - timedelta(days=days)
     for table in (answer_hours, error_hours):
         await connection.execute(delete(table).where(table.c.hour < end))
-    await connection.execute(delete(latency_days).where(latency_days.c.day < end.date()))
+    for table in (answer_days, error_days, latency_days):
+        await connection.execute(delete(table).where(table.c.day < end.date()))
     recent = now - timedelta(days=min(days, LATENCY_HOURS_DAYS))
     await connection.execute(delete(latency_hours).where(latency_hours.c.hour < recent))
 

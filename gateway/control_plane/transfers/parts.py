@@ -135,7 +135,8 @@ LEFT: Mapping[Table, Sequence[str]] = {
 
 STAYING: Mapping[str, str] = {
     "how it was used": """
-        usage_events usage_days answer_hours error_hours latency_hours latency_days model_answers
+        usage_events usage_days answer_days answer_hours error_days error_hours latency_days
+        latency_hours model_answers
         request_log paid_prints leases audit_sums traffic_answers traffic_hours traffic_leaders
         receipt_roots receipt_keys""",
     "payments, which are Stripe's with this deployment": """

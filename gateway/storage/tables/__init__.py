@@ -81,7 +81,9 @@ from gateway.storage.tables.quotas import quota_windows
 from gateway.storage.tables.schema import schema_ranges
 from gateway.storage.tables.secrets import known_secrets, lasting_secrets
 from gateway.storage.tables.status import (
+    answer_days,
     answer_hours,
+    error_days,
     error_hours,
     incident_updates,
     incidents,
@@ -108,6 +110,7 @@ __all__ = [
     "alert_levels",
     "alert_preferences",
     "alert_walks",
+    "answer_days",
     "answer_hours",
     "api_keys",
     "audit_runs",
@@ -124,6 +127,7 @@ __all__ = [
     "demand_votes",
     "domain_of",
     "enrollments",
+    "error_days",
     "error_hours",
     "freezes",
     "golden_rows",

@@ -76,6 +76,34 @@ error_hours = Table(
     **STRICT,
 )
 
+answer_days = Table(
+    "answer_days",
+    metadata,
+    # sums of answer_hours by the UTC day; a trigger keeps them
+    Column("organization_id", Id, primary_key=True),
+    Column("day", Day, primary_key=True),
+    Column("status_class", SmallInt, primary_key=True),
+    Column("latency_ms", Integer, primary_key=True),
+    Column("answers", BigInt, nullable=False),
+    Index(None, "day"),
+    **STRICT,
+)
+
+error_days = Table(
+    "error_days",
+    metadata,
+    # sums of error_hours by the UTC day; a trigger keeps them
+    Column("organization_id", Id, primary_key=True),
+    Column("day", Day, primary_key=True),
+    Column("key_id", Id, primary_key=True),
+    Column("model_id", Text, primary_key=True),
+    Column("status", SmallInt, primary_key=True),
+    Column("code", Text, primary_key=True),
+    Column("errors", BigInt, nullable=False),
+    Index(None, "day"),
+    **STRICT,
+)
+
 model_answers = Table(
     "model_answers",
     metadata,

@@ -52,7 +52,7 @@ async def test_the_log_of_requests_goes_with_the_last_member(shop: TopUps):
             )  # fmt: skip
     await forget(shop)
     async with shop.database.read() as connection:
-        for table in (tables.request_log, tables.error_hours):
+        for table in (tables.request_log, tables.error_hours, tables.error_days):
             left = await connection.scalars(select(table.c.organization_id))
             assert left.all() == [other]
 

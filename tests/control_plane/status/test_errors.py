@@ -7,7 +7,6 @@ from sqlalchemy import insert
 
 from gateway import wall
 from gateway.control_plane.status import errors
-from gateway.control_plane.status.errors import ErrorSum
 from gateway.identifiers import new_id
 from gateway.storage.database import Database
 from gateway.storage.tables import error_hours
@@ -41,39 +40,25 @@ async def counted(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_errors_are_told_apart_by_code_and_key_and_day(database: Database):
     async with database.read() as connection:
-        by_code = await errors.errors_by(connection, OWN, 30)
-        by_key = await errors.errors_by(connection, OWN, 30, by="key")
-        every = await errors.every_sum(connection, OWN, 4)
-        by_day = await errors.errors_by(connection, OWN, 4, by="day")
-        assert await errors.errors_by(connection, new_id(), 30) == []
-    assert by_code == [
-        ErrorSum(status=404, code="model_not_found", errors=30),
-        ErrorSum(status=402, code="key_budget_exceeded", errors=29),
-    ]
-    assert by_key == [ErrorSum(key_id=SECOND, errors=30), ErrorSum(key_id=FIRST, errors=29)]
+        every = await errors.every_sum(connection, OWN, errors.first_day(4))
+        assert await errors.every_sum(connection, new_id(), errors.first_day(30)) == []
     assert [(one.day, one.status, one.code, one.key_id, one.errors) for one in every] == [
         (date(2026, 11, 28), 404, "model_not_found", SECOND, 29),
         (date(2026, 11, 28), 402, "key_budget_exceeded", FIRST, 26),
         (date(2026, 11, 27), 402, "key_budget_exceeded", FIRST, 3),
         (date(2026, 11, 25), 404, "model_not_found", SECOND, 1),
     ]
-    assert [(one.day.day if one.day else 0, one.errors) for one in by_day] == [
-        (28, 55), (27, 3), (26, 0), (25, 1),
-    ]  # fmt: skip
 
 
 async def test_a_used_up_budget_is_its_own_key_s(database: Database):
-    midnight = datetime(2026, 11, 28, tzinfo=UTC)
+    today = date(2026, 11, 28)
     async with database.read() as connection:
-        assert await errors.refused_by_budget(connection, OWN, midnight) == {FIRST: 26}
-        assert await errors.refused_by_budget(connection, new_id(), midnight) == {}
+        assert await errors.refused_by_budget(connection, OWN, today) == {FIRST: 26}
+        assert await errors.refused_by_budget(connection, new_id(), today) == {}
 
 
-async def test_only_the_most_frequent_are_told_apart(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(errors, "GROUPS_MAX", 1)
+async def test_only_the_most_frequent_are_read(database: Database, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(errors, "SUMS_MAX", 1)
     async with database.read() as connection:
-        assert [one.code for one in await errors.errors_by(connection, OWN, 30)] == [
-            "model_not_found"
-        ]
+        (most,) = await errors.every_sum(connection, OWN, errors.first_day(30))
+    assert (most.code, most.errors) == ("model_not_found", 29)

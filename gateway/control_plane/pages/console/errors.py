@@ -13,7 +13,6 @@ from litestar.params import FromQuery
 from gateway.control_plane.accounts import key_listing
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.status import errors
-from gateway.control_plane.status.errors import first_moment
 from gateway.control_plane.web.formats import number
 from gateway.control_plane.web.rendering import Render
 from gateway.control_plane.web.stacked_chart import BarTime, Series, StackedChart, stacked
@@ -34,13 +33,12 @@ async def show_errors(
 ) -> Response[str]:
     """Show the errors of some days."""
     span = days if days in _SPANS else _SPANS[-1]
-    first = first_moment(span).date()
+    first = errors.first_day(span)
     async with database.read() as connection:
-        found = await errors.every_sum(connection, visitor.organization_id, span)
+        found = await errors.every_sum(connection, visitor.organization_id, first)
         keys = await key_listing.named(connection, visitor.organization_id, first)
     by_day, by_pair = Counter[date](), Counter[tuple[int, str, str]]()
     for one in found:
-        assert one.day is not None, "sums by day have their day"
         by_day[one.day] += one.errors
         by_pair[one.status, one.code, one.key_id] += one.errors
     return render(

@@ -56,9 +56,7 @@ async def list_keys(
         since = today - timedelta(days=_USED_DAYS)
         used = await key_listing.last_used(connection, visitor.organization_id, since)
         spent = await usage.sums(connection, visitor.organization_id, month, by="key")
-        over_budget = await errors.refused_by_budget(
-            connection, visitor.organization_id, errors.first_moment(1)
-        )
+        over_budget = await errors.refused_by_budget(connection, visitor.organization_id, today)
     by_use = sorted(held.active, key=lambda key: used.get(key.id, since), reverse=True)
     return render(
         "console/keys.html",
@@ -86,9 +84,8 @@ async def _key_page(
     async def page(refused: RefusedForm | None) -> Response[str]:
         async with database.read() as connection:
             key = await key_listing.find(connection, visitor.organization_id, key_id)
-            over_budget = await errors.refused_by_budget(
-                connection, visitor.organization_id, errors.first_moment(1)
-            )
+            today = wall.now().date()
+            over_budget = await errors.refused_by_budget(connection, visitor.organization_id, today)
         budget = (await keys.budgets(visitor.organization_id)).get(key_id)
         current = as_it_is(key, budget)
         return render(

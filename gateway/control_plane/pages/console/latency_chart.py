@@ -47,7 +47,7 @@ async def charted(
         past = _sum(
             (
                 await answer_series.latencies(
-                    connection, organization_id, earlier.since, earlier.until, hourly=False
+                    connection, organization_id, earlier.since, earlier.until, hourly=earlier.hourly
                 )
             ).values()
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, timedelta
 from typing import NamedTuple
 
 from litestar import Response, get
@@ -90,8 +90,7 @@ def _drawn(picked: Picked, days: list[Sum], before_nanos: int) -> UsageChart:
 
 async def _used_up(connection: AsyncConnection, organization_id: str, today: date) -> list[UsedUp]:
     """Return the keys in use whose budgets refused requests today, the most refused first."""
-    midnight = datetime.combine(today, time(), UTC)
-    refused = await errors.refused_by_budget(connection, organization_id, midnight)
+    refused = await errors.refused_by_budget(connection, organization_id, today)
     if not refused:
         return []
     named = await key_listing.named(connection, organization_id, today)
