@@ -72,6 +72,21 @@ async def test_the_most_asked_for_are_kept(database: Database, monkeypatch: pyte
     assert "looped" not in kept  # calls in a loop are one wish, and made-up ones are newer
 
 
+async def test_all_calls_for_a_name_are_one_wish_and_of_equals_the_latest_is_first(
+    database: Database,
+):
+    async with database.write() as connection:
+        await asks.record(
+            connection,
+            {("a-both", "page"): 1, ("a-both", "call"): 9, ("a-searched", "search"): 2,
+             ("b-called", "call"): 10**6, ("c-opened", "page"): 1},
+        )  # fmt: skip
+        await asks.record(connection, {("z-later", "page"): 1})
+        found = [one.name for one in await asks.listed(connection, 9)]
+        assert [one.name for one in await asks.listed(connection, 2)] == found[:2]
+    assert found == ["a-both", "a-searched", "z-later", "b-called", "c-opened"]
+
+
 async def test_what_can_not_be_written_is_kept(database: Database, monkeypatch: pytest.MonkeyPatch):
     counting = Asks(database, NameTally(entries_max=10))
     counting.missed("BAAI/bge-m4", "page")

@@ -103,14 +103,15 @@ async def test_sums_are_forgotten_and_hours_by_key_first(database: Database):
         moment = wall.now() - timedelta(days=days_ago)
         counter = AnswerTally(entries_max=9, clock=at(moment))
         counter.answered(new_id(), KEY, MODEL, 200, "", 0.01)
+        counter.answered(new_id(), KEY, MODEL, 404, "model_not_found", 0.01)
         await Answered(database, counter).flush()
     async with database.write() as connection:
         await answers.forget_old(connection, 92)
         left = [
             len((await connection.execute(select(table))).all())
-            for table in (answer_hours, latency_days, latency_hours)
+            for table in (answer_hours, error_hours, latency_days, latency_hours)
         ]
-    assert left == [4, 4, 2]
+    assert left == [8, 4, 4, 2]
 
 
 async def test_what_cannot_be_written_is_kept(database: Database):
