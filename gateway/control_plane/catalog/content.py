@@ -106,6 +106,8 @@ class ModelPage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     parameters_total: int | None = None
     architecture: str | None = None
     languages: tuple[str, ...] = ()
+    languages_named: tuple[str, ...] = ()
+    """Where `languages` counts them: those of `languages.NAMED` that a source names."""
     license_url: str | None = None
     commercial_use: bool | None = None
     """Whether the license lets us sell its vectors, and customers use them in business."""

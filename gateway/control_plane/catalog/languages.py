@@ -1,16 +1,13 @@
 """The names that a language is searched by, and which models a search for one means.
 
-Authors of models for many languages say how many, rarely which. These are the most spoken of the
-hundred that multilingual encoders are trained on, so a model of so many is found by each of them.
+A model is found by the languages that a source of its page names. Authors of models for many
+often say how many and not which: such a model is found as a multilingual one, and by none of them.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-
-MANY = 70
-"""From so many languages on, all of these are taken to be among them."""
+from collections.abc import Sequence
 
 _NAMES = (
     "English", "German Deutsch", "French Français Francais", "Spanish Español Espanol Castilian",
@@ -22,17 +19,14 @@ _NAMES = (
     "Thai ไทย", "Indonesian Bahasa Indonesia",
 )  # fmt: skip
 _BY_NAME = {names.split()[0]: names for names in _NAMES}
-_COUNT = re.compile(r"(\d+)\+? languages")
+NAMED = frozenset(_BY_NAME)
+"""Those that have other names to be searched by."""
+_COUNTED = re.compile(r"\d+\+? languages")
 
 
-def reads_many(languages: Iterable[str]) -> bool:
-    """Tell whether a model's page counts its languages, and they are many."""
-    counts = map(_COUNT.fullmatch, languages)
-    return any(int(found[1]) >= MANY for found in counts if found)
-
-
-def searched_by(languages: Sequence[str]) -> Sequence[str]:
-    """Return the words by which a model of these languages is found."""
-    if reads_many(languages):
-        return [*languages, "multilingual", *_NAMES]
-    return [_BY_NAME.get(language, language) for language in languages]
+def searched_by(languages: Sequence[str], named: Sequence[str] = ()) -> Sequence[str]:
+    """Return the words by which a model is found: its languages, and those a source names."""
+    words = [_BY_NAME.get(language, language) for language in (*languages, *named)]
+    if any(map(_COUNTED.fullmatch, languages)):
+        words.append("multilingual")
+    return words

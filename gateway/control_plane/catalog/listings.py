@@ -155,7 +155,8 @@ def _text(model: ModelSnapshot, page: ModelPage) -> str:
     name = model.id.rpartition("/")[2]
     facts = [
         model.id, name.translate(_UNDASHED), page.title, page.tagline, page.task_detail,
-        model.owned_by, model.license, *searched_by(page.languages), page.parameters or "",
+        model.owned_by, model.license, *searched_by(page.languages, page.languages_named),
+        page.parameters or "",
         *map(str, model.dimensions), str(model.tokens_max), f"{model.tokens_max:,}",
     ]  # fmt: skip
     return " ".join(facts).casefold()
