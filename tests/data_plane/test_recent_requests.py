@@ -26,7 +26,7 @@ def test_a_full_room_keeps_the_newest_and_counts_the_others():
     recent = RecentRequests(entries_max=100, organization_entries_max=2)
     for name in "abcde":
         recent.keep(entry(name))
-    recent.keep(entry("refused", status=429))
+    recent.keep(entry("refused", status=400))
     recent.keep(entry("of another", "p"))
     assert drained(recent) == {
         ("o", False): (["d", "e"], 3),
