@@ -1,7 +1,7 @@
 """What a request costs, from the reservation before its work to the charge for its answer.
 
-An answer is paid for when somebody is there to get it. If nobody is, its bill is kept: a retry that
-fetches the answer pays then, and otherwise the reservation ends by itself.
+A response is charged when a client is there to receive it. If nobody is, its bill is kept: a retry
+that fetches the response is charged, and otherwise the reservation expires.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from gateway.observability import metrics
 
 
 class Bill:
-    """A charge; its block is the work, and gives the reservation back if it fails."""
+    """A charge. Its block does the work; if the block fails, the reservation is returned."""
 
     __slots__ = ("_balance_nanos", "_credit", "_paid", "charge", "is_abandoned")
 
     def __init__(self, credit: Credits, charge: Charge, paid: Paid | None = None) -> None:
-        """`paid`: it was paid before, and is not charged again."""
+        """`paid`: it was already paid, and is not charged again."""
         self._credit = credit
         self._paid = paid
         self._balance_nanos = 0
@@ -45,12 +45,12 @@ class Bill:
             await self._credit.release(self.charge)
 
     def keep(self, seconds: float) -> None:
-        """Keep the reservation for a retry, at most so long."""
+        """Keep the reservation for a retry, for at most this long."""
         if self._paid is None:
             self._credit.keep(self.charge, seconds)
 
     async def resume(self) -> None:
-        """Reserve again what was kept. Raises what `Credits.reserve` raises."""
+        """Reserve the kept amount again. Raises what `Credits.reserve` raises."""
         if self._paid is None:
             self._balance_nanos = await self._credit.resume(self.charge)
 
@@ -76,13 +76,13 @@ class Bill:
         return Paid(head_lines(headers), original_id)
 
     def miss(self, seconds: float) -> None:
-        """Let an equal request be free for so long: nobody got what was paid for."""
+        """Make an identical request free for this long: nobody received what was paid for."""
         if self._paid is None:
             self._credit.undelivered(self.charge, seconds)
 
 
 class Paid(NamedTuple):
-    """What an answer's head says of its charge."""
+    """What a response's headers say about its charge."""
 
     lines: bytes
     original_id: str | None = None

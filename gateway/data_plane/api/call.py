@@ -1,4 +1,4 @@
-"""One request of a hot path on its connection: its body as it comes, and its end."""
+"""One request of a hot path on its connection: its body as it arrives, and its end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gateway.data_plane.api.exchange import Disconnected, Exchange, HotEndpoint,
 from gateway.errors import GatewayError
 
 _AHEAD_BYTES_MAX = 65_536
-"""Of a body that nobody has asked for yet."""
+"""Most bytes of a body that nobody has asked for yet."""
 
 
 class HotCall:
@@ -67,7 +67,7 @@ class HotCall:
         self._driver: Driver[RawAnswer] | None = None
 
     def begin(self) -> None:
-        """Answer the request: at once if nothing has to be waited for."""
+        """Answer the request, at once if there is nothing to wait for."""
         wire = self.wire
         self._exchange = Exchange(self.method, self.headers, self, self.endpoint)
         driver = Driver(self._exchange.answer(), self._finish, wire.loop)
@@ -97,7 +97,7 @@ class HotCall:
         return body
 
     def feed(self, part: bytes) -> None:
-        """Keep a part of the body, unless it is over a bound or nobody needs it any more."""
+        """Keep a part of the body, unless it is over a bound or no longer needed."""
         if self.response_complete or self._error is not None:
             return
         if self._take is not None:
@@ -123,7 +123,7 @@ class HotCall:
             self._wanted.set_result(None)
 
     def fail(self, error: Exception) -> None:
-        """Let the reading of the body end with an error."""
+        """End the reading of the body with an error."""
         self._error, self._body = error, b""
         if self._wanted is not None and not self._wanted.done():
             self._wanted.set_result(None)
@@ -136,7 +136,7 @@ class HotCall:
             self._exchange.leave()
 
     def lose_answer(self) -> None:
-        """Tell whoever gave the answer that the client did not get it whole."""
+        """Report that the client did not receive the whole response."""
         if self._on_lost is not None:
             self._on_lost()
 
@@ -167,7 +167,7 @@ class Wire(Protocol):
     tasks: set[Any]
 
     def answer(self, call: HotCall, answer: RawAnswer | None) -> None:
-        """Send an answer, None where there is none, and go on with the next request."""
+        """Send a response (None: there is none), and continue with the next request."""
         ...
 
     def is_ending(self) -> bool:

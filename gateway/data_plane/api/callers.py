@@ -25,7 +25,7 @@ class Callers:
     ) -> KeySnapshot:
         """Return the caller's key; see `Authenticator.authenticate`.
 
-        `reads` is how many ordinary requests this one is as dear as. Raises ScopeMissing (403) and
+        `reads` is how many ordinary requests this one costs. Raises ScopeMissing (403) and
         TooManyReads (429) too.
         """
         authorization = request.headers.get("authorization")

@@ -23,9 +23,10 @@ _CHECK_SECONDS = 1.0
 PIECE_BYTES = 16_384
 """Most bytes that are parsed before the bounds are asked: a millisecond of the worst."""
 GRACE_SECONDS = 5.0
-"""How long a body may come at any rate."""
+"""How long a body may arrive at any rate."""
 _AGE_SPREAD = 0.1
-"""So much sooner or later a connection is old: those of one moment don't all end in another."""
+"""By how much the age limit of a connection varies, so that those opened together don't all end
+together."""
 
 
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,7 +44,7 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     unread_seconds: float
 
     def body_allowed(self, got: int) -> float:
-        """Return the seconds that a body may take of which `got` bytes are here."""
+        """Return the seconds that a body may take when `got` bytes have arrived."""
         return min(self.body_seconds, GRACE_SECONDS + got / self.bytes_per_second_min)
 
     def age(self) -> float:
@@ -64,7 +65,7 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
         return None
 
     def excess_of_bytes(self, overhead: int, body: int | None) -> GatewayError | None:
-        """Return why what came of a request so far is refused, if it is.
+        """Return why what has arrived of a request so far is refused, if it is.
 
         `overhead` are the bytes that are not of its body; `body` is None before its head is whole.
         """
@@ -76,7 +77,7 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
         return None
 
     def excess_of_requests(self, waiting: int) -> GatewayError | None:
-        """Return why one request more is refused, if it is, where so many wait already."""
+        """Return why one more request is refused, if it is, when so many are already waiting."""
         if waiting < self.pipelined_max:
             return None
         message = f"More than {self.pipelined_max} requests are waiting on this connection."
@@ -97,9 +98,9 @@ class Door:
         self.bounds = bounds
         self._connections: set[Checked] = set()
         self.refused = 0
-        """Connections that were one too many."""
+        """Connections refused because there were too many."""
         self.retiring = False
-        """Whether every answer is the last one on its connection."""
+        """Whether every response is the last one on its connection."""
         self._checking: asyncio.TimerHandle | None = None
         self._lines_of: Sequence[tuple[bytes, bytes]] | None = None
         self._lines = b""
@@ -116,7 +117,7 @@ class Door:
         return True
 
     def retire(self) -> None:
-        """Close each connection at its next answer, and those that are still to come."""
+        """Close each connection, present or future, after its next response."""
         self.retiring = True
         for connection in tuple(self._connections):
             connection.retire()
@@ -140,7 +141,7 @@ class Door:
         return self._endpoints.get(normal.encode())
 
     def common_lines(self, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
-        """Return the server's own headers as lines; it makes them anew once a second."""
+        """Return the server's own headers as lines; they are rebuilt once a second."""
         if headers is not self._lines_of:
             self._lines_of = headers
             self._lines = b"".join(b"%b: %b\r\n" % header for header in headers)
@@ -181,8 +182,8 @@ class Checked(Protocol):
 def by_name(headers: Sequence[tuple[bytes, bytes]]) -> Mapping[bytes, bytes]:
     """Return headers by name.
 
-    Of one that stands there twice the first counts, as it does for the application, but the lines
-    of X-Forwarded-For are one list: each proxy may add its own.
+    If a header appears twice, the first counts, as it does for the application; but the lines of
+    X-Forwarded-For form one list, since each proxy may add its own.
     """
     named = dict(headers)
     if len(named) < len(headers):
@@ -194,7 +195,7 @@ def by_name(headers: Sequence[tuple[bytes, bytes]]) -> Mapping[bytes, bytes]:
 
 
 def refusal(error: GatewayError) -> tuple[bytes, bytes]:
-    """Return the head's lines and the body of an answer to what never became a request."""
+    """Return the header lines and the body of a response to what never became a request."""
     body = error.envelope()
     lines = {
         "content-type": "application/json",

@@ -1,4 +1,4 @@
-"""Runs a coroutine as a task does, but begins at once: what never waits takes no turn of the loop.
+"""Runs a coroutine like a task, but starts at once: one that never waits takes no turn of the loop.
 
 It is a task implementation of our own in the sense of asyncio's "Extending": inside the coroutine
 `asyncio.current_task()` returns it, so that timeouts can cancel it.
@@ -19,7 +19,7 @@ class Driver(Generic[T]):
     """One coroutine, from its start to its end. Make it inside the running loop, then `start` it.
 
     `finished` is called once, with what the coroutine returned, or None if it was canceled. A
-    coroutine that raises anything else is a mistake of ours: the loop's handler is told.
+    coroutine that raises anything else is our mistake: the loop's handler is told.
     """
 
     __slots__ = (

@@ -28,7 +28,7 @@ async def embed(path: HotPath, exchange: Exchange) -> Reply:
 async def _embed(
     path: HotPath, exchange: Exchange, key: KeySnapshot, body: bytes | bytearray, print_: Print
 ) -> Reply:
-    """Do the work and deliver it; once a worker has begun, a retry may get what its client left."""
+    """Do the work and deliver it; once a worker has begun, a retry may fetch the result."""
     with path.replays.begin(print_, exchange) as work:  # 499
         request = await path.decode(key, body, requests.decode)  # 400
         quoted = await _quoted(path, exchange, key, request)  # 404, 400
@@ -69,7 +69,7 @@ async def _quoted(
 
 
 async def estimate(path: HotPath, exchange: Exchange) -> Reply:
-    """Count and price a request without doing it: free, and before a model is live too."""
+    """Count and price a request without doing it: free, and available before a model is live."""
     key = await path.authenticate(exchange)  # 401, 403, 429, 503
     path.estimates.take(key.id)  # 429
     with path.in_flight.admit(key.organization_id) as place:  # 429

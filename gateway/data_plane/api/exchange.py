@@ -1,7 +1,7 @@
 """One POST under /v1 and its answer, free of any server's types: bytes in, bytes out.
 
-An exchange gives the request its id, reads the body within its bounds, and makes whatever came of
-it, vectors or an error, into an answer with the headers that every answer under /v1 carries.
+An exchange gives the request its id, reads the body within its bounds, and turns the outcome,
+vectors or an error, into a response with the headers that every response under /v1 has.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ log = structlog.get_logger()
 _STATUS_CLIENT_CLOSED = 499
 _CLIENT_CLOSED = "client_closed"
 _TURNS_MAX = 100
-"""Turns of the loop that the end of a connection has to cancel its work: it takes about six."""
+"""Turns of the loop given to the end of a connection to cancel its work; it takes about six."""
 
 
 class Exchange:
@@ -83,13 +83,13 @@ class Exchange:
         self.tokens: int | None = None
         """Once they are counted."""
         self.original_id: str | None = None
-        """The request whose answer this one is given again, for nothing."""
+        """The request whose response this one gets again, for free."""
         self.has_left = False
-        """The client has closed the connection: nobody gets the answer."""
+        """The client has closed the connection: nobody receives the response."""
         self.on_leave: Callable[[], None] | None = None
-        """Called when that happens; whoever waits or works for this exchange puts it here."""
+        """Called when that happens; set by whoever waits or works for this exchange."""
         self.on_lost: Callable[[], None] | None = None
-        """Called if the answer could not be written whole."""
+        """Called if the response could not be written completely."""
         self._is_counted = False
         self._method = method
         self._headers = headers
@@ -112,7 +112,7 @@ class Exchange:
         return caller_network(client_address(peer, [forwarded], proxies=proxies))
 
     async def body(self, bytes_max: int, place: RequestPlace) -> bytes | bytearray:
-        """Read the whole body; its bytes are held at `place`, before they come if they are told.
+        """Read the whole body, whose bytes are reserved at `place`, in advance if possible.
 
         Raises TooLarge (413), UnsupportedMedia (415), TooManyBytes (429), RequestTimeout (408) or
         Disconnected.
@@ -143,8 +143,9 @@ class Exchange:
     async def read_end(self) -> None:
         """Give the end of the connection, if the client closed it, time to cancel the work.
 
-        After the process was paused (a container, a migrated machine, swapping), the end lies in
-        the socket behind the request, unread: that client has long retried elsewhere.
+        After the process was paused (a container, a migrated machine, swapping), the end of the
+        connection is still unread in the socket, behind the request: that client retried elsewhere
+        long ago.
         """
         for _ in range(_TURNS_MAX):
             if not self._connection.is_ending():
@@ -152,7 +153,7 @@ class Exchange:
             await asyncio.sleep(0)
 
     async def answer(self) -> RawAnswer:
-        """Answer with what the handler returns, the body of a 200, or with the error it raises."""
+        """Respond with what the handler returns, the body of a 200, or with the error it raises."""
         status, code = 200, None
         try:
             self._check_method()
@@ -243,7 +244,7 @@ class RawAnswer(NamedTuple):
 
 
 class HotEndpoint:
-    """A path, what handles its requests, and where its answers are recorded."""
+    """A path, what handles its requests, and where its responses are recorded."""
 
     def __init__(
         self,
@@ -286,8 +287,8 @@ class Connection(Protocol):
     async def body(self, take: Callable[[int], None] | None) -> bytes | bytearray:
         """Return the body once it is whole.
 
-        `take`, where the body's length was not told, is called with the bytes of each part as it
-        comes, and may raise. Raises Disconnected or RequestTimeout.
+        If the body's length is unknown, `take` is called with the size of each part as it arrives,
+        and may raise. Raises Disconnected or RequestTimeout.
         """
         ...
 
@@ -302,7 +303,7 @@ def head_lines(headers: Iterable[tuple[str, str]]) -> bytes:
 
 
 class _Room:
-    """What a body may take whose length was not told."""
+    """Reserves room for a body of unknown length."""
 
     def __init__(self, bytes_max: int, place: RequestPlace) -> None:
         self._bytes_max = bytes_max
@@ -310,7 +311,7 @@ class _Room:
         self._place = place
 
     def take(self, size: int) -> None:
-        """Raise TooLarge or TooManyBytes if the next part has no room."""
+        """Raise TooLarge or TooManyBytes if there is no room for the next part."""
         self._left -= size
         if self._left < 0:
             raise _too_large(self._bytes_max)

@@ -51,21 +51,21 @@ class FrontDoor(HttpToolsProtocol):
         self._door: Door = cast("Any", config.loaded_app).door
         self._bounds = self._door.bounds
         self._next: HotCall | None = None
-        """Begins once the data in hand is read, which usually has its whole body."""
+        """Begins once the data at hand is read, which usually includes its whole body."""
         self._serving: HotCall | None = None
         self._refused: GatewayError | None = None
         """Why the connection ends; nothing more is read."""
         self._part, self._piece = _REST, 0
         self._overhead, self._got = 0, 0
-        """Bytes of the request that are not of its body, and those that are."""
+        """Bytes of the request outside its body, and bytes of its body."""
         self._since, self._due = 0.0, math.inf
         """When the client is late, on the loop's clock; see `check`."""
         self._ends: select.poll | None = None
         self._unread, self._unread_since = 0, 0.0
         self._is_last, self._old_at = self._door.retiring, math.inf
-        """Whether the next answer is the last one, and when it will be."""
+        """Whether the next response is the last one, and when it becomes so."""
         self._unread_call: HotCall | None = None
-        """The last one whose answer was not written at once."""
+        """The last one whose response was not written at once."""
 
     # -- the connection -------------------------------------------------------------------------
 
@@ -91,7 +91,7 @@ class FrontDoor(HttpToolsProtocol):
             self.cycle = None
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came, piece by piece, and begin the request that it completes."""
+        """Parse the data, piece by piece, and begin the request that it completes."""
         for start in range(0, len(data), PIECE_BYTES):
             self._read(data[start : start + PIECE_BYTES])
             if self.transport.is_closing():
@@ -105,7 +105,7 @@ class FrontDoor(HttpToolsProtocol):
             self._begin(call)
 
     def shutdown(self) -> None:
-        """Close once what is at work is answered; what still comes has little time left."""
+        """Close once the request in progress is answered; what still arrives has little time."""
         self.retire()
         if self._part == _REST and not self._door.has_unread(self.transport):
             super().shutdown()
@@ -121,14 +121,14 @@ class FrontDoor(HttpToolsProtocol):
     # -- what the parser finds ------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
-        """Begin a request; only what is handed on gets an ASGI scope."""
+        """Begin a request; only one that is handed on gets an ASGI scope."""
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
         self._part, self._overhead, self._got, self._due = _HEAD, 0, 0, math.inf
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header; what follows a chunked body is not kept."""
+        """Keep a header; trailers of a chunked body are dropped."""
         if self._part == _HEAD:
             name = name.lower()
             if name == b"expect" and value.lower() == b"100-continue":
@@ -178,7 +178,7 @@ class FrontDoor(HttpToolsProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """End the request; if it has its answer already, the connection rests now."""
+        """End the request; if it already has its response, the connection is idle now."""
         self._part, self._due = _REST, math.inf
         if self._refused is not None:
             return
@@ -237,7 +237,7 @@ class FrontDoor(HttpToolsProtocol):
         self.flow.pause_reading()
 
     def on_response_complete(self) -> None:
-        """Go on with what was pipelined, in a turn of its own, or rest."""
+        """Continue with pipelined data in its own turn, or become idle."""
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
@@ -257,7 +257,7 @@ class FrontDoor(HttpToolsProtocol):
     # -- bounds ---------------------------------------------------------------------------------
 
     def check(self, now: float) -> None:
-        """End what takes too long: a rest, a head, a body, or the reading of an answer."""
+        """End what takes too long: idling, a head, a body, or the reading of a response."""
         if self.flow.write_paused:
             self._check_unread(now)
         if now >= self._old_at:
@@ -287,7 +287,7 @@ class FrontDoor(HttpToolsProtocol):
             self.cycle.fail(error)
 
     def _check_unread(self, now: float) -> None:
-        """Cut off a client that leaves its answer unread: it would hold it for ever."""
+        """Cut off a client that leaves its response unread: it would hold it forever."""
         left = self.transport.get_write_buffer_size()
         allowed = self._bounds.unread_seconds + (
             (self._unread - left) / self._bounds.bytes_per_second_min
@@ -296,7 +296,7 @@ class FrontDoor(HttpToolsProtocol):
             self.transport.abort()
 
     def _refuse(self, error: GatewayError | None) -> None:
-        """End the connection, with an answer if there is an error to tell."""
+        """End the connection, with a response if there is an error to report."""
         if self.transport.is_closing():
             return
         if error is not None:
@@ -329,7 +329,7 @@ class FrontDoor(HttpToolsProtocol):
                 self._start_asgi_task(cycle, app)
 
     def _hand_on(self) -> None:
-        """Let uvicorn make an ASGI request of what was read."""
+        """Let uvicorn build an ASGI request from what was read."""
         url, headers, expects = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
         self.url, self.expect_100_continue = url, expects

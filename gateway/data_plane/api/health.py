@@ -14,7 +14,7 @@ from gateway.observability.exposition import Exposition
 from gateway.snapshots import Catalog, WorkerState
 
 MONITORING = "gateway.monitoring"
-"""In the state of a request: whether it may be told of workers and models."""
+"""In the state of a request: whether it may see workers and models."""
 _UNREADY = {
     "draining": "draining",
     "schema": "another schema",
@@ -22,7 +22,7 @@ _UNREADY = {
     "ledger": "no ledger",
     "journal": "no journal",
 }
-"""What takes this gateway out of its load balancer, and its status then."""
+"""What takes this gateway out of its load balancer, and the status it returns."""
 
 
 def routes(
@@ -46,17 +46,17 @@ def routes(
     def ready(request: Request[Any, Any, Any]) -> Response[dict[str, Any]]:
         """Answer 200 if requests can be served, 503 otherwise.
 
-        Not ready before the catalog is read, nor once the ledger has been unreachable for longer
+        Not ready before the catalog is read, or when the ledger has been unreachable for longer
         than leased credit lasts: a shorter outage must not take every gateway out of its load
-        balancer at once. For the same reason workers don't matter: without one, requests are held
-        and then answered with a Retry-After, which is more than a balancer could do.
+        balancer at once. For the same reason, workers don't matter: without one, requests are held
+        and then get a Retry-After, which is more than a load balancer could do.
 
-        `reasons` has a word for each thing that is wrong: `draining` once it was told to end,
+        `reasons` has a word for each problem: `draining` once it was told to stop,
         `schema` if the database is at a revision that this version does not run on, `catalog`,
         `ledger`, `journal` if neither the ledger nor the journal takes anything, so that requests
-        are refused, `refused` if the ledger refuses what an organization used (that one alone is
-        concerned), and `workers` if a live model has none that is ready; `ready_workers` counts
-        those of every model. Both are for monitoring alone; see GATEWAY_METRICS_TOKEN.
+        are refused, `refused` if the ledger refuses an organization's usage (only that organization
+        is affected), and `workers` if a live model has none that is ready; `ready_workers` counts
+        those of every model. Both are only for monitoring; see GATEWAY_METRICS_TOKEN.
         """
         models = catalog().models
         counts = {

@@ -1,8 +1,8 @@
 """The steps that every metered request takes, for endpoints to put in order.
 
 authenticate -> decode -> resolve -> count -> admit -> bill (dispatch, encode): each step can end
-the request, with the statuses in its docstring. Whatever ends it before it is paid gives the
-reservation back, so only a 200 is ever charged. No step knows a server or the format of a body.
+the request, with the statuses in its docstring. If it ends before it is paid for, the reservation
+is returned, so only a 200 is ever charged. No step knows about a server or the format of a body.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class HotPath:
     limits: RequestLimits
     patience: Patience
     proxies: int
-    """How many of our own add to X-Forwarded-For."""
+    """How many of our own proxies add to X-Forwarded-For."""
     public_url: str
     replays: Replays
     router: Router
@@ -80,7 +80,7 @@ class HotPath:
     async def print_of(
         self, exchange: Exchange, key: KeySnapshot, body: bytes | bytearray
     ) -> Print:
-        """Return what tells a retry from a new request: 400. A large body is read on a thread."""
+        """Return what tells a retry from a new request: 400. A thread reads a large body."""
         if len(body) <= AT_ONCE_BYTES_MAX:
             digest = sha256(body).digest()
         else:
@@ -165,9 +165,9 @@ class HotPath:
         return Offer(organization, tokens, deadline, tier, hold_seconds)
 
     def bill(self, exchange: Exchange, key: KeySnapshot, quoted: Quote, print_: Print) -> Bill:
-        """Return what the request costs; its block reserves that, for the work: 402, 503.
+        """Return a bill for the request; its block reserves the cost for the work: 402, 503.
 
-        A retry of what was paid costs nothing.
+        A retry of a paid request costs nothing.
         """
         charge = Charge(
             request_id=exchange.request_id,
@@ -224,7 +224,7 @@ class ModelComingSoon(NotFound):
 
 
 def _described(quoted: Quote) -> dict[str, str | int]:
-    """Return what a request's span says of its work."""
+    """Return what a request's span says about its work."""
     rows = quoted.rows.rows
     return {
         "gen_ai.request.model": quoted.model.id,

@@ -1,8 +1,8 @@
-"""Answers kept for retries, bounded in time and bytes.
+"""Responses kept for retries, bounded in time and bytes.
 
-Organizations share the room: where it is full, one of those that hold the most gives up its oldest.
-So large answers of one push out its own, and whoever holds less than half of an equal share loses
-nothing to another.
+Organizations share the space: when it is full, one of those that hold the most gives up its oldest
+response. So an organization's large responses push out its own, and one that holds less than half
+of an equal share loses nothing to others.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ class KeptReply(NamedTuple):
     """The request that is charged for it."""
     body_digest: bytes
     body: bytes
-    """Empty once the vectors had to make room: what was paid is remembered longer."""
+    """Empty once the vectors had to make room: the fact of payment is remembered longer."""
     lines: bytes
     has_reached: bool
-    """Somebody was connected when it was charged. If nobody was, equal bytes are a retry."""
+    """Whether a client was connected when it was charged. If not, identical bytes are a retry."""
     bill: Bill | None
-    """Not paid yet: nobody waited when it was done."""
+    """Not paid yet: nobody was waiting when it was done."""
 
 
 class Kept:
@@ -42,7 +42,7 @@ class Kept:
         *,
         on_evict: Callable[[bytes, KeptReply, float], None] | None = None,
     ) -> None:
-        """`on_evict` is given each answer that had to make room for others, and when it expires."""
+        """`on_evict` gets each response that had to make room for others, and when it expires."""
         self.seconds = seconds
         self.bytes = 0
         self._bytes_max = bytes_max
@@ -69,7 +69,7 @@ class Kept:
     def put(self, identity: bytes, answer: KeptReply, until: float | None = None) -> None:
         """Keep an answer for `seconds`, or `until` then at most.
 
-        One that is larger than all the room is not kept.
+        One that is larger than the whole space is not kept.
         """
         size = len(answer.body) + len(answer.lines)
         if size > self._bytes_max:
@@ -89,7 +89,7 @@ class Kept:
             self._evict()
 
     def mark_reached(self, identity: bytes, request_id: str, *, has_reached: bool) -> bool:
-        """Note whether an answer has reached somebody; return whether it is kept."""
+        """Note whether a response reached anyone; return whether it is kept."""
         found = self.answers.get(identity)
         if found is None or found[_REQUEST_ID] != request_id:
             return False

@@ -12,7 +12,7 @@ from gateway.data_plane.limits.concurrency import InFlight
 
 
 class DoorMetrics(Collector):
-    """Collects what clients hold of one process."""
+    """Collects what clients hold in one process."""
 
     def __init__(self, door: Door, in_flight: InFlight) -> None:
         self._door = door

@@ -1,10 +1,10 @@
 """GET /v1/models and /v1/models/{id}: OpenAI's fields, then price and abilities.
 
-Public, like the pages. A key that is sent is checked all the same: tools ask here whether their
-key is good.
+Public, like the pages. If a key is sent, it is still checked: tools ask here whether their key is
+valid.
 
-The list is in pages, the models that can be called first: OpenAI's SDKs read one page of it, and
-their cursor pages go on from `after`.
+The list is paged, with the models that can be called first: OpenAI's SDKs read one page, and their
+cursor pages continue from `after`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from gateway.identifiers import new_id
 from gateway.snapshots import Catalog, KeySnapshot, ModelSnapshot
 
 PAGE_MODELS_MAX = 200
-"""Most models of a page, and how many it has where a client does not say."""
+"""Most models per page, and how many a page has by default."""
 
 
 def router(
@@ -72,7 +72,7 @@ class Listed:
         self._first = b""
 
     def page(self, after: str | None, limit: int) -> bytes:
-        """Return the models behind one, or the first ones. Raises BadRequest for an unknown one."""
+        """Return the models after one, or the first ones. Raises BadRequest for an unknown one."""
         catalog = self._catalog()
         if catalog is not self._of:
             offered = [model for model in catalog.models.values() if model.state != "retired"]

@@ -1,9 +1,9 @@
 """The OpenAPI document of /v1, at /openapi.json.
 
-Schemas are made from the structs that are decoded and encoded, whose fields carry their own words;
-errors are described by their classes. Operations are declared here, and beside their routes for
-those that other parts serve: the hot paths have nothing for a framework to read. The tests hold
-the document against the running gateway. Words are Markdown, of which only `code` is used.
+Schemas come from the structs that are decoded and encoded, whose fields have their own
+descriptions; errors are described by their classes. Operations are declared here, or next to their
+routes if other parts serve them, because the hot paths have nothing a framework could read. Tests
+check the document against the running gateway. Texts are Markdown, of which only `code` is used.
 """
 
 from __future__ import annotations
@@ -223,7 +223,7 @@ OPERATIONS = (
 
 
 def document(public_url: str, version: str, operations: Sequence[Operation] = ()) -> dict[str, Any]:
-    """Return the OpenAPI 3.1 document, with what other parts serve besides."""
+    """Return the OpenAPI 3.1 document, including what other parts serve."""
     operations = (*OPERATIONS, *operations)
     _, schemas = msgspec.json.schema_components(
         [EmbeddingsRequest, ErrorEnvelope, *(type(operation.answer) for operation in operations)],

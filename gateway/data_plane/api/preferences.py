@@ -1,6 +1,7 @@
 """How long a request may take and whether it may wait, from its headers and its body.
 
-- `x-stainless-read-timeout`, which OpenAI's SDKs send: what would miss it is refused at once
+- `x-stainless-read-timeout`, which OpenAI's SDKs send: a request that would miss it is refused at
+  once
 - `Prefer: wait=N` (RFC 7240): how long to hold the request while no worker of its model is ready
 - `service_tier: "flex"` or `X-Tier: batch`: a lower price, and a lower priority
 

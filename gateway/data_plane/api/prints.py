@@ -1,4 +1,4 @@
-"""What a request is recognized by when it comes again."""
+"""How a request is recognized when it is sent again."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Print(NamedTuple):
 
     organization_id: str
     identity: bytes
-    """The API key's id, and what a request of this process is recognized by."""
+    """The API key's id, and what identifies a request within this process."""
     body_digest: bytes
     mark: str
-    """What the ledger recognizes the key's request by: its bytes and its Idempotency-Key."""
+    """What identifies the key's request in the ledger: its bytes and its Idempotency-Key."""
     is_named: bool
     """It has an Idempotency-Key."""
     is_retry: bool

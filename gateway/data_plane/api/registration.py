@@ -24,7 +24,7 @@ from gateway.errors import Unauthorized
 
 
 class AnnouncementRefused(Unauthorized):
-    """The announcement is malformed, of another time, or not signed with that worker's key.
+    """The announcement is malformed, out of date, or not signed with that worker's key.
 
     Or no worker may announce itself at this address (`GATEWAY_WORKER_NETWORKS`).
     """

@@ -1,15 +1,15 @@
-"""You pay once, and for what reached you: retries share the work, and the answer, of a request.
+"""You pay once, and only for what reached you: retries share a request's work and its response.
 
-SDKs retry a request whose answer came too late, with the same bytes and no standard sign of it. A
-retry is recognized by its `Idempotency-Key`, by the `x-stainless-retry-count` that OpenAI's SDKs
-send, or because nobody got the answer to the same bytes: their client left while they were at work,
-or before they were charged or written. A retry joins the work or gets its answer. Two equal
-requests of clients that both stay are two requests.
+SDKs retry a request whose response came too late, with the same bytes and no standard way to tell.
+A retry is recognized by its `Idempotency-Key`, by the `x-stainless-retry-count` that OpenAI's SDKs
+send, or because nobody received the response to the same bytes: their client left while the work
+was in progress, or before the response was charged or written. A retry joins the work or gets its
+response. Two identical requests whose clients both stay are two requests.
 
-An answer is charged if somebody is connected when it is ready. If nobody is, it is kept with its
+A response is charged if a client is connected when it is ready. If none is, it is kept with its
 reservation, and a retry pays.
 
-Answers are kept by this process alone, as bytes, bounded in time and size. A retry's body is
+Responses are kept only by this process, as bytes, bounded in time and size. A retry's body is
 dropped as soon as its work is found, and the number of connections that wait for one request is
 bounded.
 """
@@ -33,7 +33,7 @@ from gateway.errors import BadRequest, TooManyRequests
 
 _RETRY_AFTER_SECONDS = 1.0
 _FACTS_PART = 16
-"""What was paid is kept longer than its vectors, in this part of their room."""
+"""The fact of payment is kept longer than the vectors, in this share of their space."""
 
 
 class Replays:
@@ -54,7 +54,7 @@ class Replays:
         self._running: dict[bytes, Work] = {}
         """By identity; each holds a place among the requests in flight, which bounds them."""
         self._facts = Kept(seconds, bytes_max // _FACTS_PART, clock)
-        """Of answers whose vectors had to make room: what was paid for them."""
+        """For responses whose vectors had to make room: what was paid for them."""
         self._kept = Kept(seconds, bytes_max, clock, on_evict=self._keep_facts)
 
     def find(self, print_: Print) -> Work | Fetch | None:
@@ -89,13 +89,13 @@ class Replays:
         return self._begin(Work(self, print_, exchange, exchange.request_id))
 
     def resume(self, print_: Print, exchange: Exchange, kept: KeptReply) -> Work:
-        """Begin to pay for an answer that is kept; it is kept on if that fails. See `begin`."""
+        """Begin to pay for a kept response; it stays kept if that fails. See `begin`."""
         work = Work(self, print_, exchange, kept.request_id)
         work.unpaid = kept
         return self._begin(work)
 
     def paid(self, print_: Print) -> Paid | None:
-        """Return what was paid for an answer whose vectors are gone, if this request is a retry."""
+        """Return what was paid for a response without its vectors, if this request is a retry."""
         if print_.identity not in self._facts.answers:
             return None
         facts = self._facts.get(print_.identity)
@@ -105,7 +105,7 @@ class Replays:
         return Paid(facts.lines, facts.request_id) if is_retry else None
 
     def end(self, work: Work, kept: KeptReply | None) -> None:
-        """Forget a work, and keep its answer if it is the latest of its print."""
+        """Forget a work, and keep its response if it is the latest with its print."""
         if self._running.get(work.identity) is not work:
             return
         del self._running[work.identity]
@@ -117,12 +117,12 @@ class Replays:
             self._kept.put(work.identity, kept, until)
 
     def mark_reached(self, identity: bytes, request_id: str, *, has_reached: bool) -> None:
-        """Note whether an answer has reached somebody."""
+        """Note whether a response reached anyone."""
         if not self._kept.mark_reached(identity, request_id, has_reached=has_reached):
             self._facts.mark_reached(identity, request_id, has_reached=has_reached)
 
     def lose(self, identity: bytes, request_id: str, bill: Bill) -> None:
-        """Note that a charged answer could not be written."""
+        """Note that a charged response could not be written."""
         self.mark_reached(identity, request_id, has_reached=False)
         bill.miss(self.seconds)
 
@@ -140,7 +140,7 @@ class Replays:
 
     @property
     def bytes(self) -> int:
-        """Bytes of the answers kept, the lines of their heads included."""
+        """Bytes of the responses kept, header lines included."""
         return self._kept.bytes + self._facts.bytes
 
 
@@ -159,14 +159,14 @@ class TooManyRetries(TooManyRequests):
 
 
 class Fetch(NamedTuple):
-    """A retry of which the answer is kept."""
+    """A retry whose response is kept."""
 
     replays: Replays
     print_: Print
     kept: KeptReply
 
     async def reply_to(self, exchange: Exchange) -> Reply:
-        """Give the answer again, and charge it if it is not paid yet: 402, 499, 503."""
+        """Give the response again, and charge it if it is not paid yet: 402, 499, 503."""
         kept = self.kept
         if kept.bill is not None:
             with self.replays.resume(self.print_, exchange, kept) as work:
@@ -184,7 +184,7 @@ class Fetch(NamedTuple):
 
 
 class Work:
-    """A request in progress: its exchange, and those of retries that wait for the same answer.
+    """A request in progress: its exchange, and those of retries that wait for the same response.
 
     When the last client leaves, the work's task is canceled, unless a worker has begun it: then it
     is finished, and a retry gets it.
@@ -220,7 +220,7 @@ class Work:
         return self.request_id != self.exchange.request_id
 
     async def deliver(self, body: bytes, bill: Bill) -> Reply:
-        """Charge the answer and give it to all who wait. If nobody does, keep it unpaid instead.
+        """Charge the response and give it to all who wait. If nobody does, keep it unpaid.
 
         Raises what `Bill.pay` raises, or Disconnected.
         """
@@ -340,7 +340,7 @@ def _replayed(exchange: Exchange, request_id: str, reply: Reply) -> Reply:
 
 
 def _lose_with_the_last(exchanges: Sequence[Exchange], lose: Callable[[], None]) -> None:
-    """Call `lose` once the answer could be written to none of the exchanges."""
+    """Call `lose` if the response could not be written to any of the exchanges."""
     left = len(exchanges)
 
     def lose_one() -> None:

@@ -1,6 +1,6 @@
 """From the bytes of a body to a valid request, or an error that says what to do.
 
-Null means absent and unknown fields are accepted, as at OpenAI. What is ambiguous (a key that
+Null means absent and unknown fields are accepted, as at OpenAI. Anything ambiguous (a key that
 appears twice) or meaningless (another model's token ids) is refused.
 """
 
@@ -87,7 +87,7 @@ class InvalidJson(BadRequest):
 
 
 class UnknownTokenIds(BadRequest):
-    """The input is token ids, and nothing says of which tokenizer.
+    """The input is token ids, and nothing says which tokenizer made them.
 
     Ids of another tokenizer would give meaningless vectors.
     """
@@ -130,7 +130,7 @@ _EXPECTED = {
 
 
 def decode(body: bytes | bytearray, limits: RequestLimits) -> EmbeddingsRequest:
-    """Read a body. Raises BadRequest, with `param` where one field is to blame."""
+    """Read a body. Raises BadRequest, with `param` if one field is to blame."""
     shape = Shape(limits.inputs_max, limits.request_tokens_max)
     try:
         structure.bound(body, shape)
@@ -196,7 +196,7 @@ def inputs_of(
 
 
 def dimensions_of(request: EmbeddingsRequest, model: ModelSnapshot) -> int:
-    """Return the requested length of the vectors, or the default. Raises BadRequest."""
+    """Return the requested number of dimensions, or the default. Raises BadRequest."""
     wanted = request.dimensions
     if wanted is None:
         return model.dimensions_default
@@ -281,7 +281,7 @@ def _checked_ids(
 
 
 def check_floats(floats: int, limits: RequestLimits) -> None:
-    """Refuse a request whose answer would be too large. Raises BadRequest."""
+    """Refuse a request whose response would be too large. Raises BadRequest."""
     if floats > limits.answer_floats_max:
         raise BadRequest(
             f"The response would hold {floats} numbers (inputs times dimensions); at most "
@@ -321,7 +321,7 @@ def _malformed(body: bytes | bytearray, shape: Shape, error: msgspec.DecodeError
 
 
 def _may_repeat_a_key(body: bytes | bytearray) -> bool:
-    """Tell whether a name of ours stands there twice, or a key might be spelled with escapes."""
+    """Tell whether one of our names appears twice, or a key might be spelled with escapes."""
     if len(body) > structure.UNCOUNTED_BYTES_MAX:  # in calls that are short, whatever is in it
         return b"\\u00" in body or any(body.count(key) > 1 for key in _KEYS)
     if b"\\" in body and b"\\u00" in body:

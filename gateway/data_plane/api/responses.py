@@ -1,4 +1,4 @@
-"""From raw vectors to the bytes of an answer.
+"""From raw vectors to the bytes of a response.
 
 Base64 is made directly from the worker's bytes; floats are formatted only on request, each with
 the digits that a float32 needs to round-trip.
@@ -55,7 +55,7 @@ class Embedding(msgspec.Struct, frozen=True):
 
 
 class Embeddings(msgspec.Struct, frozen=True):
-    """The answer of POST /v1/embeddings."""
+    """The response of POST /v1/embeddings."""
 
     object: str
     data: Annotated[list[Embedding], Meta(description="One for each input, in the same order.")]
@@ -68,7 +68,7 @@ class Embeddings(msgspec.Struct, frozen=True):
 
 
 class EstimatedInput(msgspec.Struct, frozen=True):
-    """What one input counts."""
+    """What one input counts as."""
 
     index: Annotated[int, Meta(description="The position of the input in the request.")]
     tokens: Annotated[int, Meta(description="What would be billed.")]
@@ -77,7 +77,7 @@ class EstimatedInput(msgspec.Struct, frozen=True):
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer of POST /v1/embeddings/estimate."""
+    """The response of POST /v1/embeddings/estimate."""
 
     object: Literal["estimate"]
     model: str
@@ -94,7 +94,7 @@ async def encode(
 ) -> bytes:
     """Write OpenAI's list of embeddings, in the order of the inputs.
 
-    `truncated`, a list of `Cut`, is present only if an input was truncated. A large answer is
+    `truncated`, a list of `Cut`, is present only if an input was truncated. A large response is
     written in slices, so that other requests get their turn in between.
     """
     write = _base64 if form == "base64" else _floats
@@ -124,7 +124,7 @@ def cuts(rows: Rows) -> list[Cut]:
 
 
 def encode_estimate(model: str, rows: Rows, cost_nanos: int) -> bytes:
-    """Write what a request would count and cost."""
+    """Write how many tokens a request would have and what it would cost."""
     data = [
         EstimatedInput(index, row.tokens, full, row.tokens < full)
         for index, (row, full) in enumerate(zip(rows.rows, rows.tokens_full, strict=True))

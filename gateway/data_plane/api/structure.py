@@ -1,9 +1,9 @@
-"""The structure of a JSON body, walked without building it: is it too much, and is it sound?
+"""Walks the structure of a JSON body without building it: is it too large, and is it sound?
 
-A decoder makes an object of each empty list, and none of them can be interrupted. So a large body
-is counted before it is decoded: what stands outside its strings is bounded by what a request may
-hold. The walk also tells what a decoder does not: a key that stands twice, and where half a
-character is. It goes in short steps, whatever the body.
+A decoder makes an object for each empty list, and can't be interrupted. So a large body is counted
+before it is decoded: what is outside its strings is bounded by what a request may hold. The walk
+also finds what a decoder does not report: duplicate keys, and where half a character is. It
+proceeds in short steps, whatever the body.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from collections.abc import Collection, Iterator
 import msgspec
 
 UNCOUNTED_BYTES_MAX = 65_536
-"""A smaller body is decoded as it is: some milliseconds at most."""
+"""A smaller body is decoded directly, in a few milliseconds at most."""
 _SPARE = 1_024
-"""Strings, lists and objects beside the inputs: in fields that we do not know, say."""
+"""Strings, lists and objects besides the inputs, for example in unknown fields."""
 _STEP_BYTES = 65_536
 _PAIR_BYTES = len(b"\\ud83d\\ude00")
 
@@ -50,7 +50,7 @@ class Excessive(Exception):
 
 
 class Twice(Exception):
-    """A key stands twice in an object; the argument is its name."""
+    """A key appears twice in an object; the argument is its name."""
 
 
 class HalfCharacter(Exception):
@@ -60,7 +60,7 @@ class HalfCharacter(Exception):
 def bound(body: bytes | bytearray, shape: Shape) -> None:
     """Raise Excessive for a large body with too much structure.
 
-    Counting characters, those of strings included, clears most bodies; the others are walked.
+    Counting characters, including those in strings, clears most bodies; the others are walked.
     """
     if len(body) <= UNCOUNTED_BYTES_MAX:
         return
@@ -76,7 +76,7 @@ def bound(body: bytes | bytearray, shape: Shape) -> None:
 def walk(body: bytes | bytearray, shape: Shape, names: Collection[str]) -> None:
     """Raise Twice for the first of these keys that an object holds twice; else as below.
 
-    Raises HalfCharacter, and Excessive. What is no JSON at all is for the decoder to refuse.
+    Raises HalfCharacter and Excessive. The decoder refuses what is not JSON at all.
     """
     _Walk(body, shape, names).go()
 
@@ -90,7 +90,7 @@ class _Walk:
         self._names = names
         self._strings = self._opened = self._commas = 0
         self._keys: list[set[str]] = [set()]
-        """Of each list and object that is open, the names seen; the outermost is none."""
+        """For each open list and object, the names seen; the outermost is neither."""
         self._top = ""
 
     def go(self) -> None:
@@ -101,7 +101,7 @@ class _Walk:
         self._pass(at, len(self._body))
 
     def _pass(self, start: int, stop: int) -> None:
-        """Count what stands between two strings."""
+        """Count what is between two strings."""
         shape = self._shape
         for begin in range(start, stop, _STEP_BYTES):
             part = self._body[begin : min(begin + _STEP_BYTES, stop)]
@@ -131,7 +131,7 @@ class _Walk:
         return end + 1
 
     def _steps(self, at: int) -> Iterator[int]:
-        """Yield how far a string is sound, step by step; no step ends in an escape."""
+        """Yield how far a string is sound, step by step; no step ends inside an escape."""
         size = len(self._body)
         while True:
             stop = at + _STEP_BYTES

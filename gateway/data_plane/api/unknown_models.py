@@ -1,11 +1,11 @@
-"""What a request for a model that is not here is told: another provider's own model has a guide."""
+"""What a request for an unknown model is told: for other providers' models there is a guide."""
 
 from __future__ import annotations
 
 from urllib.parse import quote as quoted_name
 
 _OPENAI = frozenset({"text-embedding-3-small", "text-embedding-3-large", "text-embedding-ada-002"})
-"""Models that nobody else can serve: asking for them would lead nowhere."""
+"""Models that only their provider can serve: requesting them here would be pointless."""
 
 
 def advice(public_url: str, name: str) -> str:
