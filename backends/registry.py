@@ -26,10 +26,10 @@ __all__ = ["UnknownBackend", "connect"]
 def connect(
     url: str, trust: Trust | None = None, *, name: str = "", guest: bool = False
 ) -> Backend:
-    """Make the client for a worker's address. Opens the files that it names, but no connection.
+    """Return a client for a worker's address. Opens the files that it names, but no connection.
 
-    `name` (host:port) is whose key and certificate it must have, if not those of its address; a
-    `guest` announced that address itself. Raises UnknownBackend.
+    `name` (host:port): the worker must have this name's key and certificate, by default those of
+    its address. A `guest` announced its address itself. Raises UnknownBackend.
     """
     try:
         parts = URL(url)

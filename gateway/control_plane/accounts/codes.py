@@ -44,7 +44,10 @@ class SignInCodes:
     async def use(
         self, connection: AsyncConnection, address: Address, form: str, typed: str
     ) -> MailLink | None:
-        """Use the link whose code was typed; None if it is wrong, which the caller commits too."""
+        """Use the link whose code was typed; None if it is wrong.
+
+        Commit in either case: a wrong code counts as a try.
+        """
         usable = (
             mail_links.c.purpose == "sign_in",
             mail_links.c.email == address.email,

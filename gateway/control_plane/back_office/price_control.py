@@ -221,7 +221,7 @@ async def cancel(
 async def _check_following(
     connection: AsyncConnection, model_id: str, tier: Tier, at: datetime, was: int, becomes: int
 ) -> None:
-    """Refuse what would make the next price a rise that nobody was told of. Raises BadPrice.
+    """Refuse what would turn the next price into an increase without notice. Raises BadPrice.
 
     `was` and `becomes` are the price that it follows.
     """

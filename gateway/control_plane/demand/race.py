@@ -24,7 +24,7 @@ REFRESH_SECONDS = 30.0
 LEADERS_MAX = 6
 """How many are shown."""
 LEAD_VOTES_MIN = 5
-"""With fewer votes nobody is said to lead: one more would turn the race around."""
+"""With fewer votes we don't name a leader: one more vote could change who leads."""
 _READ_MAX = 24
 """Of how many it is read what they need: some may go live until it is read again."""
 

@@ -1,17 +1,16 @@
 """From an `Authorization` header to a key, mostly without asking the database.
 
-A key that was found is used at once. Once it is `trusted_seconds` old it is read again behind the
-requests that use it, and while the database is unavailable it stays in use for `stale_seconds`;
-`forget` ends that at once. A request waits for the database only with a key that this process does
-not know, and never long.
+A cached key is used at once. Once it is `trusted_seconds` old, it is reread in the background, and
+while the database is unavailable it stays in use for `stale_seconds`; `forget` ends that at once. A
+request waits for the database only if this process does not know its key, and never for long.
 
-A key that was made up lacks a MAC of ours, and is refused without a query. So are all others of
-that kind where no key without one is in use; where such keys are, each network may try so many.
-An unavailable database is 503, never 401: a client must not discard a good key.
+A made-up key lacks our MAC, and is refused without a query, as long as no key without a MAC is in
+use; where such keys are in use, each network may try a limited number. An unavailable database is
+503, never 401: a client must not discard a good key.
 
-While the deployment's secret is rotated, a key may be stored under another of its secrets. That is
-looked up by the same statement, and `take_outdated` tells what was found so. In here a key is named
-by its digest under the first secret; those who tell of a change may name it by any.
+While the deployment's secret is being rotated, a key may be stored under another of its secrets.
+The same statement looks that up, and `take_outdated` returns the keys found this way. Here, a key
+is named by its digest under the first secret; reports of a change may name it by any of them.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ _UNKNOWN_ENTRIES = 10_000
 _CHANGED_SECONDS = 60.0
 _CHANGED_ENTRIES = 10_000
 _OUTDATED_MAX = 500
-"""Most digests under another secret that are kept until they are written anew."""
+"""Most digests under another secret that are kept until they are rewritten."""
 
 
 class KeyRules(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,7 +52,7 @@ class KeyRules(msgspec.Struct, frozen=True, kw_only=True):
     stale_seconds: float = 3_600.0
     """Until a key that could not be read again is no longer used."""
     unknown_per_minute: int = 120
-    """Unknown keys without a MAC of ours that one network may try."""
+    """Unknown keys without our MAC that one network may try."""
     reads: ReadRules = ReadRules()
 
 
@@ -76,9 +75,9 @@ class Authenticator:
         self._monotonic = monotonic
         self._now = now
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
-        """By the time at which they were read."""
+        """By the time they were read."""
         self._firsts: dict[bytes, bytes] = {}
-        """The first digests of known keys, by their others."""
+        """The first digests of known keys, by their other digests."""
         self._outdated: dict[bytes, bytes] = {}
         self._unknown: TTLCache[bytes, bool] = TTLCache(
             _UNKNOWN_ENTRIES, _UNKNOWN_SECONDS, monotonic
@@ -86,7 +85,7 @@ class Authenticator:
         self._changed: TTLCache[bytes, bool] = TTLCache(
             _CHANGED_ENTRIES, _CHANGED_SECONDS, monotonic
         )
-        """Keys that somebody changed, and so no made-up ones."""
+        """Keys that someone changed, so they are not made up."""
         self._reads = KeyReads(store, self._remember, rules.reads, monotonic)
         self._tries = UnknownKeys(rules.unknown_per_minute, clock=monotonic)
         self._macs = MacSecrets()
@@ -95,7 +94,7 @@ class Authenticator:
     async def authenticate(
         self, authorization: str | None, network: Callable[[], str] = lambda: UNKNOWN
     ) -> KeySnapshot:
-        """Return the caller's key; a known one without waiting. `network` names the caller's.
+        """Return the caller's key; a known key needs no waiting. `network` is the caller's.
 
         Raises Unauthorized (401), TooManyUnknownKeys (429) or AuthenticationUnavailable (503).
         """
@@ -107,7 +106,7 @@ class Authenticator:
         return known
 
     def forget(self, digest: bytes) -> None:
-        """Drop a key that changed. If it is in use here, it is read again at once."""
+        """Drop a changed key. If it is in use here, it is reread at once."""
         self._changed[digest] = True
         self._unknown.pop(digest, None)
         self._reads.outdate(digest)
@@ -117,9 +116,9 @@ class Authenticator:
             self._reads.again(known.digests)
 
     def outdate(self, digest: bytes) -> None:
-        """Read a key again that changed and is still good.
+        """Reread a key that changed and is still valid.
 
-        Until it is read, and so while the database is unavailable, it is used as it was.
+        Until then, and so while the database is unavailable, it is used as it was.
         """
         first = self._firsts.get(digest, digest)
         known = self._known.get(first)
@@ -134,13 +133,13 @@ class Authenticator:
     def take_outdated(self) -> Mapping[bytes, bytes]:
         """Return digests under another secret by which keys were found, and those under the first.
 
-        Each is told once, and again when its key is read again.
+        Each is returned once, and again when its key is reread.
         """
         taken, self._outdated = self._outdated, {}
         return taken
 
     async def refresh(self) -> None:
-        """Read the secrets of MACs. Raises KeyStoreUnavailable; then no key counts as made up."""
+        """Read the MAC secrets. Raises KeyStoreUnavailable; then no key counts as made up."""
         until = self._monotonic() + keys.MAC_SECRETS_SECONDS
         self._macs = await self._store.mac_secrets()
         self._macs_until = until
@@ -178,7 +177,7 @@ class Authenticator:
         return found
 
     async def _try(self, digests: Digests, network: str) -> KeySnapshot | None:
-        """Look a key up that anybody may have made up; those that exist are not counted."""
+        """Look up a key that anyone may have made up; keys that exist are not counted."""
         try:
             self._tries.take(network)
         except TooManyUnknownKeys:
@@ -261,7 +260,7 @@ class _Known(NamedTuple):
 
 
 def _bearer(authorization: str | None) -> str:
-    """Return what may be a key: its length is right."""
+    """Return what may be a key, judging by its length."""
     if not authorization:
         raise MissingKey("No API key. Send it as a header: Authorization: Bearer sk-...")
     scheme, _, key = authorization.partition(" ")

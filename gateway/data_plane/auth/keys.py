@@ -1,9 +1,9 @@
 """The form of an API key: `sk-`, 30 random characters, 10 of a MAC, and 6 of a checksum.
 
-The checksum is public: it tells a mistyped key from an unknown one, and lets secret scanners
-recognize ours with certainty. The MAC is under a secret that only gateways know, so a key that was
-made up is told from ours without a query. It protects the database, not an account: what proves a
-key is its digest, the only trace of it that is stored. Keys of version 0.1 have the same form with
+The checksum is public: it distinguishes a mistyped key from an unknown one, and lets secret
+scanners recognize our keys with certainty. The MAC uses a secret that only gateways know, so a
+made-up key is recognized without a query. It protects the database, not an account: a key is proven
+by its digest, the only trace of it that is stored. Keys of version 0.1 have the same form with
 40 random characters.
 """
 
@@ -20,7 +20,8 @@ from gateway.keyring import Keyring
 
 PREFIX = "sk-"
 MAC_SECRETS_SECONDS = 60.0
-"""How long the secrets are believed to be all. A new one signs no key before that time is over."""
+"""How long the known secrets are assumed to be complete. A new one signs no key before that time is
+over."""
 
 _ALPHABET = string.digits + string.ascii_letters
 _RANDOM_CHARACTERS = 30  # 178 bits

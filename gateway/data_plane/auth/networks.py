@@ -35,5 +35,5 @@ class UnknownKeys:
             )
 
     def give_back(self, network: str) -> None:
-        """Take back one try: the key exists, or nobody could tell."""
+        """Take back one try: the key exists, or the lookup failed."""
         self._buckets.give_back(network)

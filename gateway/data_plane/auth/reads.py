@@ -1,12 +1,12 @@
 """Keys read from the database for many requests at once.
 
-One statement is under way at a time; what is asked for meanwhile goes into the next. A key that a
-request waits for is read at once; one that is only read again waits a little for others. While the
-database doesn't answer, requests wait `wait_seconds` at most, and after a failure none waits until
-`retry_seconds` are over.
+One statement runs at a time; keys asked for in the meantime go into the next one. A key that a
+request waits for is read at once; a key that is only reread waits a little for others. While the
+database doesn't respond, requests wait at most `wait_seconds`, and after a failure none waits until
+`retry_seconds` have passed.
 
-While the deployment's secret is rotated a key has a digest under each secret. All are in the same
-statement, and the first names the key here.
+While the deployment's secret is being rotated, a key has a digest under each secret. All are in the
+same statement, and the first names the key here.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _READ_AT_ONCE_MAX = 500
 _WAITING_MAX = 10_000
 _GATHER_SECONDS = 0.1
 _TURNS = 20
-"""Turns of the loop that an answer needs at most from the socket to the request."""
+"""Most turns of the loop that an answer takes from the socket to the request."""
 
 log = structlog.get_logger()
 
@@ -39,7 +39,7 @@ class KeyStore(Protocol):
     """Where keys are looked up by digest."""
 
     async def find(self, digests: Sequence[bytes]) -> Mapping[bytes, KeySnapshot]:
-        """Return those of the keys that exist and are not revoked. Raises KeyStoreUnavailable."""
+        """Return the keys that exist and are not revoked. Raises KeyStoreUnavailable."""
         ...
 
     async def mac_secrets(self) -> MacSecrets:
@@ -48,22 +48,22 @@ class KeyStore(Protocol):
 
 
 class ReadRules(msgspec.Struct, frozen=True, kw_only=True):
-    """How long is waited for the store, in seconds."""
+    """How long to wait for the store, in seconds."""
 
     wait_seconds: float = 0.25
     """For a request whose key this process does not know."""
     retry_seconds: float = 2.0
-    """Until a store that failed or was too slow is asked again."""
+    """Before asking a store again that failed or was too slow."""
 
 
 Read = KeySnapshot | KeyStoreUnavailable | None
-"""What became of a read: a key, no key, or no answer."""
+"""The outcome of a read: a key, no key, or no answer."""
 ReadKey = Callable[[Digests, KeySnapshot | None, bytes | None], None]
-"""Is told of each key that was read: its digests, and the one that found it; or of its absence."""
+"""Called for each key that was read: its digests, and the one that found it, or its absence."""
 
 
 class _Wanted:
-    """A key to be read, and who waits for it, if anybody does."""
+    """A key to be read, and who is waiting for it, if anyone."""
 
     __slots__ = ("digests", "future")
 
@@ -94,25 +94,25 @@ class KeyReads:
         self._firsts: dict[bytes, bytes] = {}
         """The first digests of those under way, by their others."""
         self._outdated: dict[bytes, _Wanted] = {}
-        """Of the statement under way too, and changed since it began."""
+        """In the running statement too, and changed since it began."""
         self._hurry = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
         self._retry_at = float("-inf")
 
     @property
     def failed(self) -> bool:
-        """Whether the store failed so lately that it isn't asked."""
+        """Whether the store failed too recently to be asked."""
         return self._monotonic() < self._retry_at
 
     def again(self, digests: Digests) -> None:
-        """Read a key again soon, unless that is on its way or the store has just failed."""
+        """Reread a key soon, unless that is already under way or the store has just failed."""
         first = digests.first
         if not (first in self._queued or first in self._under_way or self.failed):
             self._aged[first] = _Wanted(digests)
             self._run()
 
     def outdate(self, digest: bytes) -> None:
-        """Let what is being read of a key be the answer to those alone who wait for it already."""
+        """Give the read in progress only to those who are already waiting for it."""
         first = self._firsts.get(digest, digest)
         if first in self._under_way:
             self._outdated[first] = self._under_way.pop(first)

@@ -1,7 +1,7 @@
-"""Who has work done and doesn't wait for it: in moderation it is free, in bulk it is paid for.
+"""Organizations that don't wait for their work: free in moderation, charged in bulk.
 
-Counted by this process alone. Of an organization that abandons nothing, nothing is counted: its
-tokens are from the first work that it abandons on.
+Counted only by this process. Nothing is counted for an organization that abandons nothing: its
+tokens count from the first work that it abandons.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _PARTS = 10
 
 
 class Abandonment:
-    """The work of the last ten minutes of organizations that abandoned any of it."""
+    """The last ten minutes' work of organizations that abandoned some of it."""
 
     def __init__(
         self,
@@ -24,7 +24,7 @@ class Abandonment:
         tokens_share: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Above so many requests and such a part of its tokens, an organization pays."""
+        """Above this many requests and this share of its tokens, an organization pays."""
         self._requests_max = requests_max
         self._tokens_share = tokens_share
         self._clock = clock
@@ -32,7 +32,7 @@ class Abandonment:
         """By organization, the one that has been idle longest first."""
 
     def abandon(self, organization_id: str, tokens: int) -> bool:
-        """Count work that nobody waits for; return whether it is paid for all the same."""
+        """Count work that nobody waits for; return whether it is charged anyway."""
         self._forget_idle()
         part = self._part(organization_id)
         part.requests += 1
@@ -49,7 +49,7 @@ class Abandonment:
                 return
 
     def deliver(self, organization_id: str, tokens: int) -> None:
-        """Count work that was delivered, of an organization that is `watched`."""
+        """Count delivered work of a `watched` organization."""
         self._part(organization_id).tokens += tokens
 
     def count(self, organization_id: str) -> int:

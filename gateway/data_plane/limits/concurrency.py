@@ -1,7 +1,7 @@
-"""Requests in progress and their bodies: bounded for the process, and for each organization in it.
+"""Requests in progress and their bodies: bounded per process, and per organization in it.
 
-Beyond a bound a request is refused at once (429), because queueing it would only delay all of
-them. A place is taken before the body is read, so that what is not served holds no memory either.
+Beyond a bound a request is refused at once (429), because queueing it would only delay all of them.
+A place is taken before the body is read, so that a request that isn't served uses no memory either.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from gateway.data_plane.limits.turns import Turns
 from gateway.errors import TooManyRequests
 
 _MEASURED_EVERY = 16
-"""One of so many places is measured: how long it is held."""
+"""One in this many places is measured: how long it is held."""
 _EVERYBODY = ""
 """Stands for all organizations where they wait for their turn."""
 
@@ -55,7 +55,7 @@ class InFlight:
         return b"%bx-ratelimit-remaining-requests: %d\r\n" % (line, max(left, 0))
 
     def set_own(self, own_max: Mapping[str, int]) -> None:
-        """Let some organizations have another number of requests, by id; all others, the usual."""
+        """Give some organizations, by id, their own limits; all others have the default."""
         self._own_max = own_max
 
     def admit(self, organization_id: str) -> RequestPlace:
@@ -84,7 +84,7 @@ class InFlight:
 
     @property
     def bytes(self) -> int:
-        """Bytes of the bodies that are held."""
+        """Bytes of bodies in memory."""
         return self._bytes
 
     def hold(self, share: _Share, size: int) -> None:
@@ -104,7 +104,7 @@ class InFlight:
         self._bytes += size
 
     def give_back(self, share: _Share, size: int) -> None:
-        """End a request, and let its bytes go."""
+        """End a request, and release its bytes."""
         self._total -= 1
         self._bytes -= size
         share.requests -= 1
@@ -113,7 +113,7 @@ class InFlight:
             del self._shares[share.organization_id]
 
     def measured(self, since: float) -> None:
-        """Learn for how long a place was held."""
+        """Record how long a place was held."""
         self._turns.held(self._turns.clock() - since)
 
     def __len__(self) -> int:
@@ -156,7 +156,7 @@ class RequestPlace:
 
 
 class _AwaitTurn(TooManyRequests):
-    """Tells each caller a time of its own."""
+    """Gives each caller a different time."""
 
     def __init__(self, message: str, *, retry_after_seconds: float) -> None:
         super().__init__(message, retry_after_seconds=retry_after_seconds, spread=0.0)

@@ -1,8 +1,8 @@
-"""When those who were refused should come back: one after the other, as places become free.
+"""When refused callers should come back: one after the other, as places become free.
 
-Told the same time, all would come back at once, and all but a few be refused again; an SDK gives
-up after two retries. So each is told a time of its own, behind those who were refused before it, at
-half the pace at which places become free: others want them too.
+If all got the same time, they would all come back at once and most would be refused again; an SDK
+gives up after two retries. So each gets its own time, after those who were refused before it, at
+half the pace at which places become free, because others want them too.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 
 _HELD_SECONDS_GUESS = 0.5
-"""How long a place is held, before any was measured."""
+"""How long a place is assumed to be held, before any was measured."""
 _HELD_SECONDS_MIN = 0.1
 """Below this the clients' own time counts for more."""
 _WEIGHT = 0.2
@@ -20,13 +20,13 @@ _WEIGHT = 0.2
 _MARGIN = 2.0
 _WAIT_SECONDS_MIN = 0.05
 _WAIT_SECONDS_MAX = 60.0
-"""Clients take no longer wait seriously."""
+"""Clients don't take a longer wait seriously."""
 _CALLERS_MAX = 4_096
 """Callers whose turns are remembered."""
 
 
 class Turns:
-    """Deals out turns, for each caller by itself."""
+    """Deals out turns, separately for each caller."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class Turns:
         self._held_seconds = seconds if known is None else known + _WEIGHT * (seconds - known)
 
     def wait_seconds(self, caller: str, places: int) -> float:
-        """Return how long to wait for the next turn at so many places."""
+        """Return how long to wait for the next turn at this many places."""
         now = self.clock()
         if len(self._next) >= _CALLERS_MAX:
             self._next = {who: at for who, at in self._next.items() if at > now}

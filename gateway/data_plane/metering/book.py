@@ -1,7 +1,8 @@
-"""What requests do to the credit that this process holds: in memory, without I/O.
+"""What requests do with the credit that this process holds: in memory, without I/O.
 
-Invariants: a purse never reserves more than the ledger granted it, and nothing after its lease's
-deadline; settled requests stay in the outbox until the ledger has confirmed or refused them.
+Invariants: a purse never reserves more than the ledger granted it, and reserves nothing after its
+lease's deadline; settled requests stay in the outbox until the ledger has confirmed or refused
+them.
 """
 
 from __future__ import annotations
@@ -52,20 +53,20 @@ class LeaseBook:
         self.asking: dict[str, Purse] = {}
         """The purses that need more credit."""
         self.is_closed = False
-        """Whether neither the ledger nor the journal takes anything: requests are refused."""
+        """Whether neither the ledger nor the journal accepts anything, so requests are refused."""
         self.undelivered = Misses(rules)
-        """Charged requests that reached nobody, for the ledger to know."""
+        """Charged requests that reached nobody, to be reported to the ledger."""
         self.unconfirmed = 0
         """How many settled requests the ledger has not confirmed."""
         self.charged_unknown: deque[Settlement] = deque()
         """Charged, though their clients were told that this is unknown: to be credited back."""
         self.free = 0
-        """Requests that were not charged because an equal one had been."""
+        """Requests that were not charged because an identical one already was."""
         self.unknown = 0
         """How many clients were told so."""
 
     def reserve(self, charge: Charge) -> int | None:
-        """Reserve from what is held and return the balance left; None if it must `wait`."""
+        """Reserve from the credit held and return the remaining balance; None if it must `wait`."""
         budget = None
         if charge.budget is not None:
             budget = self.take(self.budget_purse(charge), charge.cost_nanos)
@@ -103,7 +104,7 @@ class LeaseBook:
         return lease.purse.balance_nanos
 
     def settle(self, charge: Charge) -> Settlement | None:
-        """Charge what was reserved; None if nothing is."""
+        """Charge what was reserved; None if nothing was."""
         hold = self.held.pop(charge.request_id, None)
         if hold is None:
             return None
@@ -164,13 +165,13 @@ class LeaseBook:
         return hold.lease.purse.balance_nanos
 
     def give_up_kept(self, account_id: str) -> bool:
-        """Give up the reservations of an account that only wait; return whether there were any."""
+        """Give up an account's reservations that only wait; return whether there were any."""
         waiting = self.kept.of(account_id)
         self._give_up(waiting)
         return bool(waiting)
 
     def give_up_overdue(self) -> None:
-        """Give up what waited for its retry long enough."""
+        """Give up what has waited long enough for its retry."""
         self._give_up(self.kept.overdue(self.clock()))
 
     def give_up_all_kept(self) -> None:
@@ -191,7 +192,7 @@ class LeaseBook:
         return waiter
 
     def cancel(self, waiter: Waiter) -> None:
-        """Remove a waiter; if it has been served, give that back."""
+        """Remove a waiter; if it has been served, return its reservation."""
         if waiter.lease is not None:
             self.give_back(waiter.lease, waiter.cost_nanos)
         elif waiter in waiter.purse.waiters:
@@ -233,14 +234,14 @@ class LeaseBook:
         self.on_work()
 
     def miss(self, charge: Charge, seconds: float) -> None:
-        """Note that nobody got an answer that was charged: for so long an equal one is free."""
+        """Note that a charged response reached nobody: an identical request is free for a time."""
         if charge.print is not None:
             until = self.clock() + seconds
             if self.undelivered.add(Undelivered(charge, until)):
                 self.on_work()
 
     def waive(self, entry: Settlement, original_id: str) -> None:
-        """Handle that the ledger did not charge it, since it had charged an equal request."""
+        """Handle that the ledger did not charge it because it had charged an identical request."""
         if entry.pending:
             self.free += 1
             entry.original_id = original_id
@@ -273,7 +274,7 @@ class LeaseBook:
     def give_up(self, entry: Settlement) -> None:
         """End the wait of its client: neither the ledger nor the journal has taken it.
 
-        What the ledger may have received is charged or not; the ledger is asked on.
+        What the ledger may have received may or may not be charged; the ledger is asked again.
         """
         if not entry.pending:
             return

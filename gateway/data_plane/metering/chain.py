@@ -1,11 +1,11 @@
 """The receipts of one process: a tree for each tick, their roots in one chain.
 
-The next root begins only when the ledger has the one before, since it names that one's digest. A
-tick without an answer is followed by others that carry the same root, until one is answered; what
-is settled meanwhile is signed by itself. So the ledger never has two ends of one chain.
+The next root begins only when the ledger has the previous one, since it names its digest. An
+unanswered tick is followed by others that carry the same root, until one is answered; requests
+settled in the meantime are signed individually. So the ledger never has two ends of one chain.
 
-One chain a process, not one for all: a chain has an end that each tick must hold until it commits,
-so one chain would have all processes commit one after the other.
+There is one chain per process, not one for all: each tick must hold its chain's end until it
+commits, so with a single chain all processes would commit one after the other.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class ReceiptChain:
     def root_of(self, entries: Sequence[Settlement]) -> RootLine | None:
         """Return the root that a tick with these entries carries.
 
-        It covers those that wait for a receipt: one that the journal let out has its own.
+        It covers those that wait for a receipt; one that the journal acknowledged has its own.
         """
         if self._signer is None or self._unheard is not None:
             return self._unheard

@@ -11,9 +11,9 @@ class EngineRules(msgspec.Struct, frozen=True, kw_only=True):
     commit_seconds: float = 0.05
     """For the ledger to commit a request, before the journal acknowledges it instead."""
     gather_seconds: float = 0.0
-    """Between the beginnings of two ticks at least, so that the second has more to charge. A tick
-    leaves when the one before is back, and a request that comes alone does not wait, whatever this
-    is; what comes faster waits up to this long for the ledger's good."""
+    """The least time between the starts of two ticks, so that the second has more to charge. A tick
+    leaves when the previous one is back, and a request that comes alone never waits; faster
+    requests wait up to this long to spare the ledger."""
     credit_seconds: float = 2.0
     """For credit that this process does not hold, before a request gets 503."""
     settle_seconds: float = 10.0

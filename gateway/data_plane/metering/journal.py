@@ -62,7 +62,7 @@ class Journal:
         return sum(tuple(self._sizes.values()))  # metrics read it from another thread
 
     def free_bytes(self) -> int:
-        """Return what the disk has left for us. Raises OSError."""
+        """Return how many bytes the disk has left for us. Raises OSError."""
         return shutil.disk_usage(self._root).free
 
     def append(self, records: Sequence[bytes]) -> Path:
@@ -88,7 +88,7 @@ class Journal:
         return path
 
     def probe(self) -> None:
-        """Find out whether records could be appended. Raises JournalError."""
+        """Check whether records can be appended. Raises JournalError."""
         if self.size_bytes + _PROBE_BYTES > self.bytes_max:
             raise JournalError(f"the journal is full: {self.bytes_max} bytes")
         path = self._own / "probe"

@@ -1,11 +1,11 @@
-"""What the ledger takes too long to commit is acknowledged by the journal instead.
+"""The journal acknowledges what the ledger takes too long to commit.
 
 Entries wait in the order in which they were settled. Those that wait longer than `commit_seconds`,
 and all of them while the ledger does not answer, are appended to the journal; the ledger gets them
 later. A segment is removed once the ledger has everything that is in it.
 
 When the journal fails too, a client that has waited for `settle_seconds` is told that its charge is
-unknown. That the charge is to be credited back is journaled as soon as the journal works again.
+unknown. That the charge must be credited back is journaled as soon as the journal works again.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Journaling:
         self._is_reachable = is_reachable
         """Whether the ledger answered the last tick."""
         self._is_late = is_late
-        """Whether the ledger has not answered for long enough that requests rely on the journal."""
+        """Whether the ledger has been silent for so long that requests rely on the journal."""
         self._commit_seconds = commit_seconds
         self._settle_seconds = settle_seconds
         self._thread = ThreadPoolExecutor(1, "journal")
@@ -65,7 +65,7 @@ class Journaling:
         self._finished: set[Path] = set()
         """Segments that the ledger has completely, to be removed."""
         self._failed: set[Settlement] = set()
-        """The journal did not take them; the ledger still may, until they are given up."""
+        """The journal did not accept them; the ledger still may, until they are given up."""
         self.free_bytes = math.nan
         """Bytes free on its disk when last measured."""
         self.failures = 0
@@ -135,7 +135,7 @@ class Journaling:
         return self._journal.bytes_max
 
     async def measure(self) -> None:
-        """Find out how much room its disk has. Raises OSError."""
+        """Measure how much room its disk has. Raises OSError."""
         self.free_bytes = float(await self.in_thread(self._journal.free_bytes))
 
     def count_off(self, entries: Sequence[Settlement]) -> None:
@@ -150,8 +150,8 @@ class Journaling:
     async def clean(self, *, stuck: bool = False) -> None:
         """Remove finished segments, and on request retry those that are `stuck`.
 
-        One that stays only takes up room: replayed, it isn't charged again. During an append none
-        is removed, since it may be the one being written to.
+        A segment that stays only takes up space: if it is replayed, nothing is charged again.
+        During an append none is removed, since it may be the one being written to.
         """
         if stuck:
             self._finished |= {segment for segment, left in self._segments.items() if not left}

@@ -1,12 +1,12 @@
-"""The `Credits` port by leases: the book in memory, one writer to the ledger, and the journal.
+"""The `Credits` port with leases: the book in memory, one writer to the ledger, and the journal.
 
 A settled request is acknowledged once the ledger has committed it. If that takes longer than
 `commit_seconds`, or the ledger is unreachable, the journal makes it durable instead and the ledger
 gets it later. New credit comes only from the ledger: during an outage requests are served until the
 leases are spent or expire, and fail with 503 after that.
 
-The ledger may also refuse a tick. That is nobody's outage but one organization's: it is found, set
-apart (refusals.py) and frozen, and all others go on.
+The ledger may also refuse a tick. That concerns only one organization: it is found, set apart
+(refusals.py) and frozen, and all others continue.
 
 The writer and the adopter of journals run as long as the engine: a failure in one of their turns is
 logged, counts as a tick without an answer, and is retried. Sending usage twice charges it once,
@@ -198,7 +198,7 @@ class LeasedCredits:
 
 
 def _raise(refused: Settlement | Waiter) -> NoReturn:
-    """Raise the error of what was refused, and forget it there: an error holds its frames."""
+    """Raise the error of a refused entry, and drop it there: an error holds its frames."""
     error, refused.error = refused.error, None
     assert error is not None
     try:

@@ -1,8 +1,8 @@
 """Credit that this process holds: leases, their purses, and requests waiting for more.
 
 What a lease was granted is always the sum of `spent` (settled here, whether or not the ledger knows
-it), `reserved` (requests in progress) and `free`. Only the ledger raises the grant; what is given
-back leaves `free` before the tick is sent, so no interleaving spends it twice.
+it), `reserved` (requests in progress) and `free`. Only the ledger raises the grant; what is
+returned leaves `free` before the tick is sent, so no interleaving can spend it twice.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ class LeaseRules(msgspec.Struct, frozen=True, kw_only=True):
     slice_nanos_max: int = 1_000_000_000
     """The largest slice, and so the most that a dead process withholds until its lease expires."""
     recall_seconds: float = 1.0
-    """How long a request waits at most for other processes to answer a recall. A living one does so
-    within a heartbeat, and the wait ends once all have answered."""
+    """The longest time that a request waits for other processes to answer a recall. A living
+    process answers within a heartbeat, and the wait ends once all have answered."""
     retry_seconds: float = 0.02
-    """How long after a denial the ledger is asked again."""
+    """How long to wait after a denial before asking the ledger again."""
     heartbeat_seconds: float = 0.1
     """How often a process that holds leases checks whether they are recalled."""
     usage_per_tick_max: int = 2_000
@@ -64,7 +64,7 @@ class LeaseRules(msgspec.Struct, frozen=True, kw_only=True):
     outbox_max: int = 500_000
     """Most settled requests that the ledger has not confirmed; beyond it requests get 503."""
     undelivered_max: int = 10_000
-    """Most charged answers that reached nobody and that the ledger doesn't know of."""
+    """Most charged responses that reached nobody and that the ledger doesn't know about yet."""
     undelivered_own_max: int = 2_500
     """Most of them of one organization: a quarter."""
     waiters_max: int = 1_024
@@ -73,7 +73,7 @@ class LeaseRules(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(slots=True, eq=False)
 class Lease:
-    """A part of an account's credit that only this process may spend, until its deadline."""
+    """A part of an account's credit that only this process may spend, until a deadline."""
 
     id: str
     purse: Purse
@@ -208,7 +208,7 @@ class Settlement:
     """Whether its client was told that the charge is unknown, and it is not credited back yet."""
     error: GatewayError | None = None
     original_id: str | None = None
-    """The equal request that was charged instead."""
+    """The identical request that was charged instead."""
     done: Callable[[], None] | None = None
     """Called when it is durable or refused."""
     leaf: tuple[Batch, int] | None = None
@@ -232,7 +232,7 @@ class Settlement:
 
 
 class Undelivered(msgspec.Struct, frozen=True, gc=False):
-    """A charged request whose answer reached nobody, and until when an equal one is free."""
+    """A charged request whose response reached nobody, and until when an identical one is free."""
 
     charge: Charge
     until: float

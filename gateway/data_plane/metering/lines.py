@@ -1,4 +1,4 @@
-"""The lines of a tick: what a process asks for each lease that it speaks of."""
+"""The lines of a tick: what a process asks for each lease that the tick mentions."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class LeaseLines:
         )
 
     def say_again(self, line: LeaseLine, lease: Lease, now: float) -> None:
-        """Put back what a line was made of that the ledger refused."""
+        """Restore what a line refused by the ledger was made of."""
         purse = lease.purse
         if line.action == "keep":
             self._stages.keeping[lease.id] = lease

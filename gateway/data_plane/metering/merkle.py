@@ -1,7 +1,7 @@
 """Merkle trees over SHA-256, as certificate transparency hashes them (RFC 6962, section 2.1).
 
-A leaf is hashed after a byte 0 and a pair of nodes after a byte 1, so that neither passes for the
-other. A node without a sibling moves up as it is.
+A leaf is hashed after a byte 0 and a pair of nodes after a byte 1, so that neither can pass for the
+other. A node without a sibling moves up unchanged.
 """
 
 from __future__ import annotations

@@ -41,13 +41,14 @@ class UsageLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     unknown: bool = False
     """In a journal: its client was told that the charge is unknown. It is to be credited back."""
     print: str | None = None
-    """What the request is recognized by, among those of its key; None: a process of 0.1."""
+    """What identifies the request among those of its key; None: sent by a process of version
+    0.1."""
     print_seconds: float | None = None
-    """For how long equal requests are free once this one is charged: it has an Idempotency-Key."""
+    """How long identical requests are free once this one is charged: it has an Idempotency-Key."""
 
 
 class UndeliveredLine(msgspec.Struct, frozen=True, kw_only=True):
-    """A charged request whose answer reached nobody: one equal request is free."""
+    """A charged request whose response reached nobody: one identical request is free."""
 
     key_id: str
     print: str
@@ -59,9 +60,9 @@ class UndeliveredLine(msgspec.Struct, frozen=True, kw_only=True):
 class LeaseLine(msgspec.Struct, frozen=True, kw_only=True):
     """What a process asks for one lease.
 
-    `keep`: hold at most `keep_nanos` and give the rest back. `close`: give everything unspent back.
-    `ask`: hold at least `least_nanos`, at best `target_nanos`, opening the lease if necessary; if
-    there is not even the least, fall back to `keep_nanos`.
+    `keep`: hold at most `keep_nanos` and return the rest. `close`: return everything unspent.
+    `ask`: hold at least `least_nanos`, ideally `target_nanos`, opening the lease if necessary; if
+    not even the least is available, fall back to `keep_nanos`.
     """
 
     id: str
@@ -106,7 +107,7 @@ class Tick(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     usage: list[msgspec.Raw]
     """UsageLines as JSON."""
     answered: list[str]
-    """The requests among them that can no longer be refused: answered, or sent before."""
+    """The requests among them that can no longer be refused: already answered, or sent before."""
     leases: list[LeaseLine]
     root: RootLine | None = None
     claims: bool = False
@@ -126,7 +127,7 @@ class LeaseAnswer(msgspec.Struct, frozen=True, kw_only=True):
     denied: bool
     # on the wire `cause`: version 0.1, which may run beside this one, has a flag by the other name
     frozen: FreezeCause | None = msgspec.field(name="cause")
-    """Why the account leases nothing: of several causes, the one to tell."""
+    """Why the account leases nothing: the cause to report, if there are several."""
     unreached_nanos: int
     """When denied: unspent credit of other processes that have not answered the recall since the
     first denial, beyond what the account owes."""
@@ -143,10 +144,11 @@ class TickAnswer(msgspec.Struct, frozen=True, kw_only=True):
     closed: list[str]
     """The mentioned leases that are no longer open."""
     recalled: list[str]
-    """Accounts whose unused credit here is to be returned: another process needs it, or they are
-    frozen. The latter are listed as long as the ledger sees any here."""
+    """Accounts whose unused credit here must be returned, because another process needs it or
+    because they are frozen. Frozen accounts are listed as long as the ledger sees any credit
+    here."""
     free: dict[str, str] = {}
-    """Requests that were not charged because an equal one had been, and that one."""
+    """Requests that were not charged because an identical one already was, and that one."""
 
 
 class Ledger(Protocol):
@@ -161,17 +163,17 @@ class Ledger(Protocol):
         ...
 
     async def credit_back(self, line: UsageLine) -> int:
-        """Credit what a request was charged, once however often this is called; return how much.
+        """Credit back what a request was charged, once however often called; return how much.
 
-        Its client was told that the charge is unknown. Nothing is credited if an equal request was
-        free because of it. Raises LedgerUnavailable or LedgerRefused.
+        Its client was told that the charge is unknown. Nothing is credited if an identical request
+        was free because of it. Raises LedgerUnavailable or LedgerRefused.
         """
         ...
 
     async def strangers(self, lines: Sequence[UsageLine]) -> set[str]:
         """Return which requests name a key or a price that the ledger does not know.
 
-        It was restored to a moment before they were made. Raises LedgerUnavailable.
+        It was restored to a moment before they were created. Raises LedgerUnavailable.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""How the ledger is, and what waits for it, for Prometheus."""
+"""The state of the ledger, and what waits for it, for Prometheus."""
 
 from __future__ import annotations
 

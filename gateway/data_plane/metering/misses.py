@@ -1,4 +1,4 @@
-"""Charged answers that reached nobody, until the ledger knows of them."""
+"""Charged responses that reached nobody, until the ledger knows about them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from gateway.data_plane.metering.leases import LeaseRules, Undelivered
 
 
 class Misses:
-    """Bounded, for all and for each organization: one alone can't take the room of the others."""
+    """Bounded in total and for each organization: one alone can't take the others' room."""
 
     def __init__(self, rules: LeaseRules) -> None:
         self._rules = rules
@@ -19,7 +19,7 @@ class Misses:
         return len(self._waiting)
 
     def add(self, one: Undelivered) -> bool:
-        """Let the ledger be told of it; return whether there is room."""
+        """Queue it for the ledger; return whether there is room."""
         own = self._of[one.charge.organization_id]
         if len(self) >= self._rules.undelivered_max or own >= self._rules.undelivered_own_max:
             return False
@@ -27,7 +27,7 @@ class Misses:
         return True
 
     def put_back(self, one: Undelivered) -> None:
-        """Let the ledger be told again of one that was taken."""
+        """Queue one again that was taken."""
         if one.charge.request_id not in self._waiting:
             self._of[one.charge.organization_id] += 1
         self._waiting[one.charge.request_id] = one

@@ -2,7 +2,7 @@
 
 The cost of embeddings is known before dispatch, so exactly what is reserved is charged, and a
 balance can't go below zero. Every reservation ends in one `settle` or one `release`, or is kept and
-ends by itself; that of a dead process is released when its lease expires.
+expires; a dead process's reservation is released when its lease expires.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ Period = Literal["month", "total"]
 """How long a key's budget lasts: a calendar month in UTC, or forever."""
 
 FreezeCause = Literal["books", "operator", "dispute", "owing"]
-"""Why an account leases no credit, in the order in which one of several is told: an audit found its
-books wrong or the ledger can't post what it used, an operator suspended it, a payment is disputed,
+"""Why an account leases no credit, in the order in which one of several is reported: an audit found
+its books wrong or the ledger can't post its usage, an operator suspended it, a payment is disputed,
 it owes."""
 
 _REVIEW_SECONDS = 60.0
-"""When to try again during a review, which people must end."""
+"""When to try again during a review, which only people can end."""
 
 
 class Credits(Protocol):
-    """Reserve, settle or release; and keep, for an answer that waits for its retry."""
+    """Reserve, settle or release; and keep, for a response that waits for its retry."""
 
     async def reserve(self, charge: Charge) -> int:
         """Reserve the cost and return the organization's remaining balance, in nano-dollars.
 
-        The balance is exact but for what other processes did since the ledger last answered.
+        The balance is exact except for what other processes did since the ledger last answered.
 
         Raises InsufficientCredit (402), CreditUnavailable (503), or the error of a frozen account:
         AccountOwing, AccountDisputed (402), AccountSuspended (403) or AccountUnderReview (503).
@@ -43,10 +43,11 @@ class Credits(Protocol):
         """Charge what was reserved, and return its receipt once the usage row is durable.
 
         None: no receipts are made. Call it once for each reservation. Raises AlreadyCharged if an
-        equal request was charged instead: this one's row charges nothing. Raises ReservationExpired
-        (503) if the reservation is gone: nothing is charged. If neither the ledger nor the journal
-        is available, the answer must not be delivered: raises CreditUnavailable (503) if nothing
-        was charged, ChargeUnknown (503) if something may have been, which is credited back then.
+        identical request was charged instead: this one's row charges nothing. Raises
+        ReservationExpired (503) if the reservation is gone: nothing is charged. If neither the
+        ledger nor the journal is available, the response must not be delivered: raises
+        CreditUnavailable (503) if nothing was charged, ChargeUnknown (503) if something may have
+        been, which is credited back then.
         """
         ...
 
@@ -55,7 +56,7 @@ class Credits(Protocol):
         ...
 
     def keep(self, charge: Charge, seconds: float) -> None:
-        """Keep what was reserved so long at most, and only while its credit isn't needed."""
+        """Keep what was reserved, at most this long, and only while its credit isn't needed."""
         ...
 
     async def resume(self, charge: Charge) -> int:
@@ -63,12 +64,12 @@ class Credits(Protocol):
         ...
 
     def undelivered(self, charge: Charge, seconds: float) -> None:
-        """Let an equal request be free once in any process: nobody got what was charged."""
+        """Make one identical request free, in any process: nobody received what was charged."""
         ...
 
 
 class AlreadyCharged(Exception):
-    """An equal request was charged, so this one was not."""
+    """An identical request was charged, so this one was not."""
 
     def __init__(self, original_id: str, receipt: str | None) -> None:
         super().__init__(original_id)
@@ -167,11 +168,11 @@ class ReservationExpired(Unavailable):
 
 
 FROZEN = (AccountOwing, AccountDisputed, AccountSuspended, AccountUnderReview)
-"""What requests to frozen accounts are answered."""
+"""What requests to frozen accounts get."""
 
 
 def frozen_error(cause: FreezeCause) -> GatewayError:
-    """Return what a request to a frozen account is answered; nothing was charged."""
+    """Return the error for a request to a frozen account; nothing was charged."""
     match cause:
         case "owing":
             return AccountOwing(
@@ -208,8 +209,8 @@ class Charge(msgspec.Struct, frozen=True, kw_only=True):
     budget: Period | None = None
     """The period of the key's own budget, if it has one."""
     print: str | None = None
-    """What the request is recognized by, among those of its key."""
+    """What identifies the request among those of its key."""
     print_seconds: float | None = None
-    """For how long equal requests are free once this one is charged; None: they are not."""
+    """How long identical requests are free once this one is charged; None: they are not."""
     trace: Any = None
     """The request's Trace, if it is sampled: the tick that carries the charge is linked to it."""

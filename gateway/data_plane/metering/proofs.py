@@ -1,4 +1,4 @@
-"""Checks receipts, with the public keys alone: no network, no database."""
+"""Checks receipts with only the public keys: no network, no database."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def is_signed(data: bytes, signature: bytes, public: bytes) -> bool:
 
 
 def digest(root_id: str, size: int, previous: bytes, root: bytes) -> bytes:
-    """Return what the next root of a chain has as its `previous`."""
+    """Return the `previous` of the next root in a chain."""
     return hashlib.sha256(statement(root_id, size, previous, root)).digest()
 
 

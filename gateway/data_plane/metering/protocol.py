@@ -1,7 +1,7 @@
 """The lease protocol without I/O: it composes ticks for the ledger and applies the answers.
 
 Its driver sends one tick at a time. Invariants: a lease with requests in progress or unconfirmed
-usage is never closed; what a tick gives back is out of use before it is sent; a tick whose answer
+usage is never closed; what a tick returns is no longer usable when it is sent; a tick whose answer
 was lost is followed by one that is correct whether or not the first was applied.
 """
 
@@ -128,12 +128,12 @@ class LeaseProtocol:
         return entries
 
     def _undelivered(self) -> list[Undelivered]:
-        """Take what there is room for of the answers that reached nobody."""
+        """Take as many of the responses that reached nobody as there is room for."""
         book = self._book
         return book.undelivered.take(book.rules.usage_per_tick_max) if book.undelivered else []
 
     def _keep_undelivered(self, sent: Sent) -> None:
-        """Send it again: however often it is told, one equal request is free."""
+        """Send it again: however often it is sent, only one identical request is free."""
         now = self._book.clock()
         for one in sent.undelivered:
             if now < one.until:
@@ -299,7 +299,7 @@ class LeaseProtocol:
 
 
 class EveryTickRefused(Exception):
-    """The ledger refuses a tick that says nothing of anybody."""
+    """The ledger refuses even a tick that names no organization."""
 
 
 class Sent(NamedTuple):

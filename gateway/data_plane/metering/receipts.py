@@ -3,8 +3,8 @@
 `x-receipt` is two parts of unpadded base64url joined by a dot. The first is a JSON object, the
 Receipt. The second is its proof, and has one of two forms:
 
-- 64 bytes: an Ed25519 signature (RFC 8032) of the first part's bytes. What the journal let out, and
-  what was settled while a tick went unanswered, is signed like this.
+- 64 bytes: an Ed25519 signature (RFC 8032) of the first part's bytes. Requests that the journal
+  acknowledged, or that were settled while a tick went unanswered, are signed like this.
 - more: the receipt is a leaf of the Merkle tree of its tick. The proof is the root's id (16 bytes),
   the leaf's index and the number of leaves (4 bytes each, big endian), the digest of the root
   before (32), the signature of the root's statement (64), and the path from the leaf to the root
@@ -52,7 +52,7 @@ class ReceiptSigner:
         ]
         self._key = keys[0]
         self.publics = tuple(key.public_key().public_bytes_raw() for key in keys)
-        """All public keys, the one that signs first: those to come are published before."""
+        """All public keys, the signing one first; upcoming ones are published in advance."""
         self.public = self.publics[0]
         self.key_id = key_id(self.public)
 

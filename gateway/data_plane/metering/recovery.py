@@ -1,8 +1,8 @@
 """Replays the journals of dead processes, segment by segment.
 
 Replaying twice is harmless, because the ledger charges a request once. What the ledger can never
-take is kept in a file beside the journal, for a person to look at: a record that is intact but
-can't be decoded, and usage of what a restored database does not know.
+accept is kept in a file next to the journal for a person to look at: intact records that can't be
+decoded, and usage that names something a restored database does not know.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class Adopter:
         """Return a segment's usage lines; set aside what the ledger can never take.
 
         That is what can't be decoded, and usage by a key or at a price that a restored database
-        does not know: in its books it would be nobody's.
+        does not know: it would belong to nobody in its books.
         """
         lines, aside = await self._in_thread(_decode, abandoned, segment)
         if aside:

@@ -1,11 +1,12 @@
-"""Organizations whose ticks the ledger refuses: found by halves, and set apart from all others.
+"""Organizations whose ticks the ledger refuses: found by bisection, and set apart from all others.
 
-A tick is all or nothing, so one organization that can't be posted would stop the credit of all. A
-refused tick is sent again in parts. First comes one that names no organization: if that is refused
-too, nobody's books are at fault. Then come its organizations by halves, until each that is refused
-alone is found. It is set apart: its requests are refused, and what its clients were answered for
-stays here, and in the journal, and is sent from time to time in a tick of its own until the ledger
-takes it. What its clients still wait for is refused: nothing of a refused tick was applied.
+A tick is all or nothing, so one organization whose usage can't be posted would block everyone's
+credit. A refused tick is sent again in parts. The first part names no organization: if that is
+refused too, nobody's books are at fault. Then its organizations are bisected until each one that is
+refused alone is found. It is set apart: its requests are refused; usage whose responses were
+already sent stays here and in the journal, and is retried from time to time in its own tick until
+the ledger accepts it. Requests whose clients are still waiting are refused, because nothing in a
+refused tick was applied.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class Refusals:
         return min((one.retry_at for one in self.apart.values()), default=None)
 
     def next_part(self, now: float, entries_max: int) -> Part | None:
-        """Return what is to be sent alone; None: a tick of all who are not set apart."""
+        """Return what must be sent alone; None: a tick of everyone who is not set apart."""
         if self._parts:
             return self._parts.pop()
         for organization_id, one in self.apart.items():
@@ -72,7 +73,7 @@ class Refusals:
             self._parts.append(part)
 
     def applied(self, part: Part, now: float) -> None:
-        """Handle that the ledger applied a part. Who was set apart is not any more."""
+        """Handle that the ledger applied a part. Organizations in it are no longer set apart."""
         for organization_id in self.apart.keys() & part.organizations:
             one = self.apart[organization_id]
             one.retry_at = now
@@ -116,7 +117,7 @@ class Refusals:
         return [entry for part in reversed(parts) for entry in part.entries if entry.pending]
 
     def keep(self, entry: Settlement) -> bool:
-        """Keep what an organization used that is set apart; return whether it is."""
+        """Keep an organization's usage if it is set apart; return whether it is."""
         one = self.apart.get(entry.line.organization_id)
         if one is None:
             return False

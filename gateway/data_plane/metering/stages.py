@@ -1,7 +1,7 @@
 """The stages of a lease after its use: returned in part, renewed, drained, closed.
 
-A lease with requests in progress or unconfirmed usage is never closed. Those of organizations that
-are set apart stay drained: only a tick of their own speaks of them.
+A lease with requests in progress or unconfirmed usage is never closed. The leases of organizations
+that are set apart stay drained: only their own ticks mention them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _KEEP_AGAIN_SECONDS = 0.05
 
 
 class LeaseStages:
-    """The leases of one process of which the next ticks speak."""
+    """The leases of one process that the next ticks will mention."""
 
     def __init__(self, book: LeaseBook, apart: Container[str]) -> None:
         self._book = book
@@ -25,7 +25,7 @@ class LeaseStages:
         """To return what is not in use."""
         self.renewing: dict[str, Lease] = {}
         self.draining: dict[str, Lease] = {}
-        """In use no longer, but for what was begun on them."""
+        """No longer in use, except for what was begun on them."""
         self.closing: dict[str, Lease] = {}
 
     @property
@@ -55,7 +55,7 @@ class LeaseStages:
     def give_up_kept(self, account_id: str) -> bool:
         """Give up the reservations of an account that only wait; return whether there were any.
 
-        What of them is in a lease that is no longer used goes back with the next tick.
+        Their share of a lease that is no longer used is returned with the next tick.
         """
         if not self._book.give_up_kept(account_id):
             return False
@@ -106,7 +106,7 @@ class LeaseStages:
                 self.renewing[lease.id] = lease
 
     def set_apart(self, organization_id: str) -> None:
-        """Use none of an organization's leases, and speak of them no more."""
+        """Stop using an organization's leases, and stop mentioning them."""
         for purse in self._book.purses.values():
             if purse.organization_id == organization_id and purse.lease is not None:
                 self.drain(purse.lease)
@@ -115,7 +115,7 @@ class LeaseStages:
                 self.draining[lease.id] = group.pop(lease.id)
 
     def try_again(self, organizations: Container[str]) -> None:
-        """Speak of the leases of those set apart in the tick that tries them again."""
+        """Mention the leases of those set apart in the tick that retries them."""
         for lease in list(self.draining.values()):
             if lease.purse.organization_id in organizations:
                 if lease.idle:

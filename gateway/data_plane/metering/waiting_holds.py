@@ -1,4 +1,4 @@
-"""Reservations that only wait for a retry, in the order in which they end, and by account."""
+"""Reservations that only wait for a retry, in the order in which they expire, and by account."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ class WaitingHolds:
 
     def __init__(self) -> None:
         self._until: dict[str, float] = {}
-        """The first to end is first: all wait equally long."""
+        """The first to expire comes first: all wait equally long."""
         self._accounts: dict[str, tuple[str, ...]] = {}
         self._of: dict[str, dict[str, None]] = {}
-        """By account, so that giving up those of one looks at no other's."""
+        """By account, so that giving up one account's doesn't touch the others."""
 
     def __len__(self) -> int:
         return len(self._until)
@@ -22,7 +22,7 @@ class WaitingHolds:
         return iter(self._until)
 
     def add(self, request_id: str, until: float, account_ids: Iterable[str]) -> None:
-        """Let one wait."""
+        """Add one."""
         self.remove(request_id)
         self._until[request_id] = until
         accounts = self._accounts[request_id] = tuple(account_ids)
@@ -30,7 +30,7 @@ class WaitingHolds:
             self._of.setdefault(account_id, {})[request_id] = None
 
     def remove(self, request_id: str) -> bool:
-        """End the wait of one; return whether it waited."""
+        """Remove one; return whether it was waiting."""
         if self._until.pop(request_id, None) is None:
             return False
         for account_id in self._accounts.pop(request_id):

@@ -1,7 +1,7 @@
 """The one writer of a process: it sends ticks to the ledger, one at a time.
 
-The ledger is away while it doesn't answer, and refuses while it can't apply what some organizations
-used: these are set apart (refusals.py) and frozen, and all others go on.
+The ledger is away while it doesn't answer, and refuses while it can't apply some organizations'
+usage: these are set apart (refusals.py) and frozen, and all others continue.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ log = structlog.get_logger()
 
 _LATE_SECONDS = 1.0
 _FROZEN_MAX = 8
-"""Most organizations that a process freezes while it keeps them apart. If the ledger refuses more,
-their books are hardly the reason: those are kept apart here only, until it takes them again."""
+"""Most set-apart organizations that a process freezes. If the ledger refuses more, their books are
+hardly the reason: the rest are only set apart here, until the ledger accepts them again."""
 
 LedgerState = Literal["reachable", "away", "refuses"]
 """`refuses`: it can't apply what some organizations used, or nothing at all."""
 
 
 class LedgerWriter:
-    """Sends what the protocol composes, and knows how the ledger is."""
+    """Sends what the protocol composes, and knows the state of the ledger."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class LedgerWriter:
         """When the last tick with usage was sent."""
         self._pause_seconds = rules.retry_seconds
         self.written_off = 0
-        """Requests that were answered and then could not be charged."""
+        """Requests that were served but could not be charged."""
         self.refusals = 0
         """Ticks that the ledger refused."""
 
@@ -82,14 +82,14 @@ class LedgerWriter:
 
     @property
     def state(self) -> LedgerState:
-        """Whether the ledger answers, and takes what everybody used."""
+        """Whether the ledger answers, and accepts everyone's usage."""
         if self._refuses_all or (self.reachable and self.refused_organizations):
             return "refuses"
         return "reachable" if self.reachable else "away"
 
     @property
     def refused_organizations(self) -> int:
-        """How many organizations are set apart, because the ledger refuses what they used."""
+        """How many organizations are set apart because the ledger refuses their usage."""
         return len(self._protocol.refusals.apart)
 
     async def run(self) -> None:
@@ -106,13 +106,13 @@ class LedgerWriter:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def stop(self) -> None:
-        """Give everything back, and end `run` then."""
+        """Return everything, and then end `run`."""
         self._stopping = True
         self._protocol.stop()
         self.wake()
 
     def wake(self) -> None:
-        """Look whether there is something to send."""
+        """Check whether there is something to send."""
         if self._idle is not None and not self._idle.done():
             self._idle.set_result(None)
 
@@ -225,7 +225,7 @@ class LedgerWriter:
         return True
 
     async def _credit_back(self) -> None:
-        """Credit what was charged though its clients were told that this is unknown."""
+        """Credit back charges whose clients were told that the outcome is unknown."""
         charged = self._book.charged_unknown
         while charged:
             entry = charged.popleft()

@@ -1,9 +1,9 @@
-"""The platform's books beside organizations' credit: what Stripe holds, its fees, tax, receivables.
+"""The platform's own accounts: what Stripe holds, its fees, tax, receivables.
 
 An entry adds its amount to an account and takes it from the counterpart. Only Stripe's balance
 transactions post to `stripe_clearing`, each once, so that minus `stripe_clearing` is the balance at
 Stripe from payments, before payouts. What a payment posts as credit and tax is receivable until its
-money has come; that of a settled payment is zero.
+money arrives; a settled payment's receivable is zero.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ NANOS_PER_CENT = 10_000_000
 
 
 class Transaction(msgspec.Struct, frozen=True, kw_only=True):
-    """A transaction of Stripe's balance: what came in before Stripe's fee; negative if it went."""
+    """A Stripe balance transaction: what came in before Stripe's fee; negative if it went out."""
 
     id: str
     type: str
@@ -80,7 +80,7 @@ async def post_tax(
 async def balances(connection: AsyncConnection, sealed: Reach | None = None) -> dict[str, int]:
     """Return the balance of each account of the platform that has entries, in nano-dollars.
 
-    Of the ledger's entries, those after the seal and its sums for the rest are read.
+    It reads the ledger's entries after the seal, and the seal's sums for the rest.
     """
     entry, line, part = ledger_entries.c, book_entries.c, audit_sums.c
     queries = [

@@ -30,7 +30,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Spent(Budget, frozen=True, kw_only=True):
-    """A budget, and how much of it is spent in the current period."""
+    """A budget, and how much of it has been spent in the current period."""
 
     spent_nanos: int
 
@@ -125,7 +125,7 @@ async def _open(
 
 
 async def _missed(connection: AsyncConnection, account_id: str, now: datetime) -> int:
-    """Return what a key used in the period of a locked account that the account has not counted.
+    """Return a key's usage in a locked account's period that the account has not counted.
 
     One statement sees one moment: a concurrent tick is in both sums or in neither.
     """
@@ -146,7 +146,7 @@ async def _missed(connection: AsyncConnection, account_id: str, now: datetime) -
 
 
 def _spent() -> ColumnElement[Any]:
-    """What an account neither has nor holds in leases."""
+    """What an account neither has available nor holds in leases."""
     return (
         accounts.c.limit_nanos
         - accounts.c.available_nanos

@@ -1,9 +1,9 @@
 """The fence of a lease, and the usage of a tick, on SQLite.
 
 A lease is credit that one process may spend from memory until it expires. The fence: usage is
-charged to a lease only while its row is open. When the lease has been closed meanwhile (its process
-was silent for too long and the credit went back), the account pays if it can; otherwise the request
-is refused, or written off if it has been answered already. So credit that went back can't be spent
+charged to a lease only while its row is open. If the lease has been closed in the meantime (its
+process was silent for too long and the credit was returned), the account pays if it can; otherwise
+the request is refused, or written off if it was already answered. So returned credit can't be spent
 twice.
 
 Each statement handles all its rows, which it gets as JSON: between two statements this thread has
@@ -44,8 +44,8 @@ class FencedUsage:
     def charge(self, open_leases: set[str], expiry: str) -> tuple[list[str], list[str]]:
         """Write the rows of usage and charge them, and keep this process's leases until `expiry`.
 
-        Returns who was refused and who written off; `free` is who was not charged because an equal
-        request had been.
+        Returns the requests refused and those written off; `free` are those not charged because an
+        identical request already was.
         """
         lines: dict[str, UsageLine] = {}
         for raw in self._tick.usage:

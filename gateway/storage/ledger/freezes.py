@@ -1,9 +1,9 @@
-"""Freezes: an account with one leases no credit, until what caused it lifts it.
+"""Freezes: a frozen account leases no credit, until the cause of the freeze lifts it.
 
-That an account owes is no row here: it follows from `accounts.owed_nanos`, so the two can't
-disagree. A dispute, an operator and an audit each freeze and lift for themselves; whom a process
-froze because the ledger refused their ticks, an operator lets go on. What processes hold of a
-frozen account comes back at their next heartbeat.
+Debt is not a row here: it follows from `accounts.owed_nanos`, so the two can't disagree. A dispute,
+an operator and an audit each freeze and unfreeze independently; if a process froze an organization
+because the ledger refused its ticks, an operator unfreezes it. Credit that processes hold of a
+frozen account is returned at their next heartbeat.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ log = structlog.get_logger()
 
 StoredCause = Literal["books", "operator", "dispute"]
 REFUSED = "ledger"
-"""The `ref` of a freeze because the ledger refused what an organization used. Operators lift it."""
+"""The `ref` of a freeze because the ledger refused an organization's usage. Operators lift it."""
 _REASON_MAX = 500
 _SHOWN_FIRST: tuple[FreezeCause, ...] = get_args(FreezeCause)
 
@@ -67,7 +67,7 @@ async def freeze(
 
 
 async def freeze_refused(database: Database, organization_id: str, reason: str) -> bool:
-    """Freeze an organization of which something can't be posted; see `Ledger.freeze`."""
+    """Freeze an organization whose usage can't be posted; see `Ledger.freeze`."""
     reason = reason[:_REASON_MAX]
     try:
         async with database.write() as connection:
@@ -80,7 +80,7 @@ async def freeze_refused(database: Database, organization_id: str, reason: str) 
 
 
 def ledger_error(error: Exception) -> LedgerRefused | LedgerUnavailable:
-    """Return what the data plane is told of an error of the database, or of a rule of ours."""
+    """Return what the data plane is told about an error of the database or one of our rules."""
     kind = LedgerRefused if refuses(error) else LedgerUnavailable
     return kind(f"{type(error).__name__}: {error}")
 
@@ -99,13 +99,13 @@ async def lift(
 
 
 async def causes(connection: AsyncConnection, account_id: str) -> list[FreezeCause]:
-    """Return why an account is frozen, the cause that is told first; nothing if it is not."""
+    """Return why an account is frozen, with the cause to report first; empty if it is not."""
     owed = await connection.scalar(select(accounts.c.owed_nanos).where(accounts.c.id == account_id))
     return await _causes(connection, account_id, owed or 0)
 
 
 async def of_account(connection: AsyncConnection, account_id: str) -> list[Freeze]:
-    """Return the freezes of an account, the oldest first. That it owes is none of them."""
+    """Return the freezes of an account, the oldest first. Debt is not one of them."""
     found = await connection.execute(
         select(*(freezes.c[name] for name in Freeze.__struct_fields__))
         .where(freezes.c.account_id == account_id)
@@ -121,7 +121,7 @@ async def frozen_by(connection: AsyncConnection, cause: StoredCause, *, ref: str
 
 
 async def told(connection: AsyncConnection, account: Row[Any] | None) -> FreezeCause | None:
-    """Return the cause that is told of an account's row, None if it is not frozen."""
+    """Return the cause to report for an account's row; None if it is not frozen."""
     if account is None:
         return None
     found = await _causes(connection, account.id, account.owed_nanos)

@@ -55,7 +55,7 @@ class LotHasLess(BadRequest):
 
 
 class TakenOtherwise(BadRequest):
-    """The reference was used to take another amount from this lot."""
+    """The reference was already used to take a different amount from this lot."""
 
     status = 409
     code = "taken_otherwise"
@@ -148,7 +148,8 @@ async def credit_back(database: Database, line: UsageLine) -> int:
     """Grant what a request was charged, once; see `Ledger.credit_back`.
 
     The usage row stays, as does what a budget of its key counts: this is new credit. Nothing is
-    granted if an equal request was free because this one was charged: its client got an answer.
+    granted if an identical request was free because this one was charged: its client got a
+    response.
     """
     query = select(usage_events.c.charged_nanos).where(
         usage_events.c.request_id == line.request_id,
@@ -182,9 +183,9 @@ async def take(
 ) -> bool:
     """Take credit back from a granted lot, against the account that the grant was booked to.
 
-    What processes hold of it is owed until they return it. Returns False if the same `ref` took the
-    same from this lot before. Raises LotHasLess, NoSuchLot, LotWasBought or TakenOtherwise; then
-    nothing is taken.
+    What processes hold of it is owed until they return it. Returns False if the same `ref` already
+    took the same amount from this lot. Raises LotHasLess, NoSuchLot, LotWasBought or
+    TakenOtherwise; then nothing is taken.
     """
     assert amount_nanos > 0
     now = await postings.database_now(connection)
@@ -249,8 +250,9 @@ async def expire(database: Database, at: datetime | None = None) -> int:
     """Take back what is left of the lots that have expired; return how many.
 
     What leases have spent is posted first, so that it burns the lot. Where leases hold some of the
-    rest, it is recalled and the lot waits for the next run. Each organization is a transaction, to
-    lock in the ledger's order; one whose books are at odds is frozen, and holds up no other.
+    rest, it is recalled and the lot waits for the next run. Each organization is its own
+    transaction, to lock in the ledger's order; one whose books don't agree is frozen, and doesn't
+    hold up the others.
     """
     async with database.read() as connection:
         now = at or await postings.database_now(connection)

@@ -1,4 +1,4 @@
-"""Coroutines over a connection that answers at once, run to their end in the thread that calls.
+"""Runs coroutines over a connection that answers at once, to completion in the calling thread.
 
 The moves of money in postings.py are coroutines, since the rest of the process must not block. A
 tick on SQLite is one call in a thread of its own, where nothing has to wait: there the same

@@ -1,8 +1,9 @@
-"""What must be true of the money at every moment, checked.
+"""Checks what must be true of the money at every moment.
 
 The tests run the rules after everything they do; `gateway audit` and a job run them on a live
-database. One transaction sees one moment, so they hold under load too. A whole audit reads all that
-is there; of usage that is gone it knows the opening sums. The job's starts at the last seal.
+database. One transaction sees one moment, so they hold under load too. A full audit reads
+everything that is there, and the opening sums for usage that is gone. The job's audit starts at the
+last seal.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class Breach(NamedTuple):
 
 
 class Scope(NamedTuple):
-    """What an audit reads: rows since one seal, and sums up to another. None reads all."""
+    """What an audit reads: rows since one seal, and sums up to another. None: everything."""
 
     rows: Reach | None = None
     sums: Reach | None = None
@@ -64,7 +65,7 @@ _WHOLE = Scope()
 
 
 async def audit(connection: AsyncConnection) -> list[Breach]:
-    """Run every rule over all that is there, at one moment, and return what is broken."""
+    """Run every rule over everything, as of one moment, and return what is broken."""
     await see_one_moment(connection)
     return await check(connection, _WHOLE)
 

@@ -1,11 +1,11 @@
-"""Partitions by the day: made ahead, and dropped when their time is over.
+"""Daily partitions: created ahead, and dropped when their retention is over.
 
 Usage, and the roots of its receipts, go by the UTC day. Their ids are UUIDv7, so a range of ids is
 a range of time. What comes for a day that has no partition is a stray: it stays in the default
 partition until upkeep makes one for it, or until its retention is over.
 
-On PostgreSQL functions do the work, with bounded arguments, by the database's clock and without a
-wait for a lock: migrations/sql/0023_sealed_sums.sql. SQLite has no partitions: there old rows are
+On PostgreSQL, functions do the work, with bounded arguments, by the database's clock and without
+waiting for locks: migrations/sql/0023_sealed_sums.sql. SQLite has no partitions: there old rows are
 deleted, which the tables' triggers allow for rows older than 31 days.
 """
 
@@ -30,7 +30,7 @@ log = structlog.get_logger()
 _TABLES = (usage_events, receipt_roots)
 _AHEAD_DAYS = 7
 _AT_ONCE = 50
-"""Most partitions of a table that one turn makes, or drops."""
+"""Most partitions of a table that one run creates or drops."""
 _TRIES = 3
 _TRY_SECONDS = 0.3
 _LOCK_NOT_AVAILABLE = "55P03"
@@ -52,9 +52,9 @@ class Upkept(NamedTuple):
 
 
 async def maintain(database: Database, *, retention_days: int) -> Upkept:
-    """Make the partitions of the next days, drop those whose time is over, and move strays.
+    """Create the next days' partitions, drop those past their retention, and move strays.
 
-    Where others hold locks, such as `pg_dump`, the next turn goes on.
+    If others hold locks, such as `pg_dump`, the next run continues.
     """
     async with database.read() as connection:
         today = (await postings.database_now(connection)).astimezone(UTC).date()
@@ -99,7 +99,7 @@ async def _delete_old(database: Database, table: Table, oldest: date) -> None:
 
 
 async def _make(database: Database, table: Table, today: date, oldest: date) -> int:
-    """Make the partitions that lack, those of strays included; return how many strays moved."""
+    """Create missing partitions, including those of strays; return how many strays moved."""
     (key,) = table.primary_key
     end = today + timedelta(days=_AHEAD_DAYS + 1)
     query = text(_DAYS_OF_STRAYS.format(table=table.name, key=key.name, most=_AT_ONCE))

@@ -1,6 +1,6 @@
-"""The rules that payments and the platform's books beside credit keep; see rules.py.
+"""The rules for payments and the platform's own accounts; see rules.py.
 
-They are read in whole at each audit: a payment has few rows, however much its credit is used.
+Each audit reads them completely: a payment has few rows, however much its credit is used.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Credit that payments bring and take back, whatever their order.
+"""Credit that payments add and take back, in whatever order.
 
 Reconciliation says how much credit a payment should have posted now; the difference to what it has
 posted is one entry of the ledger, against `receivable`. The caller holds the payment's row locked
-and stores what is posted with it, so that nothing is posted twice. Locks go payments, leases,
-accounts, lots.
+and stores what is posted with it, so that nothing is posted twice. The order of locks is payments,
+leases, accounts, lots.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ async def post(
     desired_nanos: int,
     number: int,
 ) -> None:
-    """Post the difference between the credit that a payment should have and that it has.
+    """Post the difference between the credit that a payment should have and the credit it has.
 
-    More pays what the organization owes first, and the rest goes into the payment's lot. Less takes
-    what is available; what is missing is owed, and freezes the organization. `number` counts the
-    postings of the payment.
+    An increase first pays what the organization owes, and the rest goes into the payment's lot. A
+    decrease takes what is available; the remainder is owed, and freezes the organization. `number`
+    counts the postings of the payment.
     """
     assert 0 <= posted_nanos <= credit_nanos
     assert 0 <= desired_nanos <= credit_nanos

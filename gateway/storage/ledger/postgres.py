@@ -1,15 +1,15 @@
-"""The ledger on PostgreSQL: a tick is one call of `ledger_tick`, on a connection of its own.
+"""The ledger on PostgreSQL: a tick is one call of `ledger_tick`, on its own connection.
 
 That function fences leases, charges usage and grants credit: migrations/sql/0001_lease_fencing.sql.
-The same statement writes the root of the tick's receipts, once however often it is sent. It runs
-outside any transaction block, so a process that is paused or killed holds no lock for longer than
-the statement takes.
+The same statement writes the root of the tick's receipts, only once however often it is sent. It
+runs outside any transaction block, so a process that is paused or killed holds no lock for longer
+than the statement takes.
 
 Processes of one shard write the same rows of hours and days, in the order in which triggers reach
 them: first the hours that a tick begins, then the others. Around a full hour two ticks don't share
 that order and could deadlock, so there ticks with usage take turns: each takes a lock of its shard
-first and holds it until its commit. At other times they don't, since a tick that waits for a row of
-one customer would hold up a sibling that has nothing to do with it.
+first and holds it until its commit. At other times they don't, since a tick that waits for one
+customer's row would hold up unrelated siblings.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class PostgresLedger:
 
 
 def _is_around_an_hour(usage: Sequence[msgspec.Raw]) -> bool:
-    """Return whether usage, sorted by time, is so near a full hour that it may begin an hour."""
+    """Return whether usage, sorted by time, is so near a full hour that it may begin one."""
     first, last = (msgspec.json.decode(usage[n], type=_Used).created_ms for n in (0, -1))
     since = (last + _BEFORE_MS) % _HOUR_MS
     return first // _HOUR_MS != last // _HOUR_MS or since < _BEFORE_MS + _AFTER_MS

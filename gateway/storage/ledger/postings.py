@@ -1,4 +1,4 @@
-"""The moves of money that the ledger is made of, statement by statement, for both databases.
+"""The basic movements of money in the ledger, statement by statement, for both databases.
 
 The functions of a tick on PostgreSQL, in migrations/sql/0001_lease_fencing.sql and
 0002_freezes.sql, do the same. Callers have locked the lease, then the account. Nothing is available
@@ -23,13 +23,13 @@ BURNING: Sequence[ColumnElement[Any]] = (
     credit_lots.c.expires_at,
     credit_lots.c.id,
 )
-"""The order in which lots burn: promo first, then what expires first, then the oldest."""
+"""The order in which lots are used up: promo first, then what expires first, then the oldest."""
 RETURNING: Sequence[ColumnElement[Any]] = (credit_lots.c.kind == "promo", credit_lots.c.id.desc())
-"""The order in which lots give back payments and pay debts: paid first, the newest first."""
+"""The order in which lots refund payments and pay debts: paid first, newest first."""
 
 
 async def database_now(connection: AsyncConnection) -> datetime:
-    """Return the time of the database, by whose clock leases expire."""
+    """Return the database's time; leases expire by its clock."""
     if connection.dialect.name == "postgresql":
         now: datetime = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
         return now
@@ -148,7 +148,7 @@ async def burn(
 
 
 def burning(amount_nanos: int) -> dict[str, ColumnElement[int]]:
-    """Return the values of a lot's row of which so much is taken; negative, to put it back."""
+    """Return the values of a lot's row after taking an amount; a negative amount puts it back."""
     return {
         "remaining_nanos": credit_lots.c.remaining_nanos - amount_nanos,
         "burned_nanos": credit_lots.c.burned_nanos + amount_nanos,

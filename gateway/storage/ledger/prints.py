@@ -1,11 +1,11 @@
-"""Prints of charged requests, for which equal requests are free: on SQLite, and their upkeep.
+"""Prints of charged requests, which make identical requests free: on SQLite, and their upkeep.
 
-A print is what equal requests of a key have in common. It is written by a request that has an
+A print is what a key's identical requests have in common. It is written by a request that has an
 Idempotency-Key, which pays for all others with that print; and for a request that was charged
-though nobody got its answer, which pays for one more. So other requests write nothing here.
+although nobody received its response, which pays for one more. Other requests write nothing here.
 
-A request that was charged stays charged: a tick may come again after the print of another was
-written. One that is refused has paid for nothing: its print goes with it.
+A charged request stays charged, because a tick may come again after another request's print was
+written. A refused request has paid for nothing: its print is removed with it.
 
 On PostgreSQL `ledger_prints` does the same: migrations/sql/0034_refused_prints.sql.
 """
@@ -60,9 +60,9 @@ def drop_refused(connection: sqlite3.Connection, lines: Sequence[UsageLine]) -> 
 
 
 async def take_back(connection: AsyncConnection, line: UsageLine) -> bool:
-    """Remove the prints of a charged request that is to be credited back: nobody is free for it.
+    """Remove the prints of a charged request that will be credited back: it makes nobody free.
 
-    Returns False if somebody was already.
+    Returns False if it already made a request free.
     """
     own = (paid_prints.c.key_id == line.key_id) & (paid_prints.c.request_id == line.request_id)
     found = await connection.scalars(select(paid_prints.c.used_by).where(own).with_for_update())

@@ -1,4 +1,4 @@
-"""What the ledger says: usage by day, credit held in leases, and who spent bought credit."""
+"""Reads the ledger: usage by day, credit held in leases, and who spent bought credit."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""The rules that the money keeps at every moment: each is SQL that finds the rows that break it.
+"""The rules that hold for money at every moment: each is SQL that finds the rows that break it.
 
-`invariants.audit` runs them. What they read of entries, usage and leases depends on how far the
-books are sealed, so these stand in braces. A rule `of_rows` holds for each row by itself: it reads
-those that came since the last seal. The others compare what is now with sums over all rows: they
-read the sealed sums, and what isn't sealed yet.
+`invariants.audit` runs them. Which entries, usage and leases they read depends on how far the books
+are sealed, so these are in braces. A rule `of_rows` applies to each row by itself: it reads the
+rows since the last seal. The others compare the current state with sums over all rows: they read
+the sealed sums and what isn't sealed yet.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Invariant(NamedTuple):
     sql: str
     of_rows: bool = False
     by_hour: str = ""
-    """The same for the hour `:hour` of usage alone, on PostgreSQL."""
+    """The same for only the hour `:hour` of usage, on PostgreSQL."""
 
 
 _ORGANIZATIONS = """(

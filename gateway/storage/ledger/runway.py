@@ -1,7 +1,7 @@
-"""How long credit lasts at the present rate.
+"""How long credit lasts at the current rate.
 
-The rate is the usage of the last seven days of UTC, today included, shared out over all seven. What
-counts as credit is what is available and what leases hold unspent.
+The rate is the average daily usage of the last seven UTC days, including today. Credit is what is
+available plus what leases hold unspent.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ RATE_DAYS = 7
 
 
 class Runway(msgspec.Struct, frozen=True):
-    """What an organization has, what it spends, and for how many whole days that is enough."""
+    """What an organization has, what it spends, and how many whole days that lasts."""
 
     available_nanos: int
     nanos_a_day: int

@@ -1,9 +1,8 @@
 """How far the books were audited: an audit reads what came after, and sealed sums for the rest.
 
-A seal is strict: every row up to its positions is committed, and none can come any more. So `reach`
-takes the positions first, and then waits for those who were writing; nobody waits for it. Usage is
-sealed by the order in which it came, and its hours when they are over; usage that comes later has
-its hour looked at again.
+A seal is strict: every row up to its positions is committed, and no more can come. So `reach` takes
+the positions first, and then waits for current writers; nobody waits for it. Usage is sealed in the
+order in which it arrived, and its hours when they are over; late usage has its hour checked again.
 
 On SQLite nothing is sealed: its books are small, and each audit reads all of them.
 """
@@ -25,11 +24,11 @@ from gateway.storage.tables.types import Instant
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _HOUR = timedelta(hours=1)
 _HOUR_IS_OVER = timedelta(minutes=15)
-"""How long after its end an hour is sealed: usage is in the ledger within seconds."""
+"""How long after its end an hour is sealed; usage is in the ledger within seconds."""
 _HOURS_AT_ONCE = 48
 _LATE_HOURS_MAX = 1_000
 _LEASES_OVERLAP = timedelta(minutes=5)
-"""Leases are found by when they were opened, which may be committed that much later."""
+"""Leases are found by when they were opened, which may be committed up to this much later."""
 _WAIT_SECONDS = 15.0
 _POLL_SECONDS = 0.02
 
@@ -44,7 +43,7 @@ class Reach(NamedTuple):
     hours: datetime
     """The hours of usage before this one."""
     leases: datetime
-    """Leases that were opened since are looked at, however short they were."""
+    """Leases opened since then are checked, however short they were."""
 
 
 async def sealed(connection: AsyncConnection) -> Reach | None:
@@ -68,7 +67,7 @@ async def sealed(connection: AsyncConnection) -> Reach | None:
 async def reach(connection: AsyncConnection, before: Reach | None) -> Reach | None:
     """Return how far the books can be sealed now; None where they can't, or nobody stops writing.
 
-    Its transactions are ended: a snapshot from before would not see what was waited for.
+    It ends its transactions: an older snapshot would not see what it waited for.
     """
     if connection.dialect.name == "sqlite":
         return None

@@ -1,9 +1,9 @@
 """The ledger on SQLite: leases are kept, closed, granted, denied and recalled here.
 
 The fence of a lease, and how usage is charged, is in fencing.py. A tick is one transaction, which
-does what `ledger_tick` does on PostgreSQL, in one call of a thread: what each tick does as few
-prepared statements, and the rare rest as on PostgreSQL's side of postings.py. SQLite has one writer
-at a time, so there are no locks to order; a tick takes its turn among this process's tasks.
+does what `ledger_tick` does on PostgreSQL, in one call on a thread: what every tick does takes a
+few prepared statements, and the rare rest is shared with PostgreSQL in postings.py. SQLite has one
+writer at a time, so there are no locks to order; a tick takes its turn among this process's tasks.
 """
 
 from __future__ import annotations

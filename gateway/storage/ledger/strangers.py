@@ -1,7 +1,7 @@
 """Usage that names what the database does not know.
 
-A database that was restored to a moment lacks what was made later, and a gateway's journal may hold
-usage of just that. In the books it would be nobody's, so it is kept out of them.
+A database that was restored to a moment lacks what was created later, and a gateway's journal may
+hold usage of exactly that. It would belong to nobody in the books, so it is kept out of them.
 """
 
 from __future__ import annotations

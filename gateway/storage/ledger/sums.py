@@ -1,6 +1,6 @@
-"""Opening sums: what rows said that are gone, or that never were, so that the books still add up.
+"""Opening sums: what deleted or never written rows contributed, so that the books still add up.
 
-PostgreSQL's functions add what a partition said before they drop it:
+PostgreSQL's functions add a partition's contribution before they drop it:
 migrations/sql/0023_sealed_sums.sql.
 """
 
@@ -40,7 +40,7 @@ _FORGET_LEASES = text(
 
 
 async def open_with(connection: AsyncConnection, kind: str, of: str, amount: int) -> None:
-    """Add to an opening sum what no row of usage says, such as usage before there was a budget."""
+    """Add to an opening sum what no usage row shows, such as usage before there was a budget."""
     added = insert_into(connection, audit_sums).values(
         part="opening", kind=kind, id=of, amount=amount
     )
@@ -58,7 +58,7 @@ async def is_opened(connection: AsyncConnection, kind: str, of: str) -> bool:
 
 
 async def add_gone(connection: AsyncConnection, before: str) -> None:
-    """Add what usage before an id says, which is about to be deleted; on SQLite."""
+    """Add the contribution of usage before an id, which is about to be deleted; on SQLite."""
     await connection.execute(_ADD_GONE, {"before": before})
 
 

@@ -19,9 +19,9 @@ async def reap(
 ) -> int:
     """Close the leases that have expired by the database's clock, and return how many.
 
-    Each in a transaction of its own: one that can't be posted must not hold up the others, and its
-    organization is frozen. One that a tick holds locked is skipped: the tick renews it. `at` stands
-    in for the clock in tests.
+    Each is closed in its own transaction: one that can't be posted must not hold up the others, and
+    its organization is frozen. One that a tick holds locked is skipped: the tick renews it. `at`
+    stands in for the clock in tests.
     """
     async with database.read() as connection:
         now = at or await postings.database_now(connection)
