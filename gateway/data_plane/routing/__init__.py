@@ -1,8 +1,8 @@
 """The router: known costs, fair queues, workers that must prove themselves.
 
-The cost of an embeddings request is known before it is sent (its tokens), and its time is nearly
-linear in it. So work waits in one central queue, organizations take turns by the tokens they were
-given, large requests leave in shards, and each worker holds no more than a window of tokens.
+The cost of an embeddings request (its tokens) is known before it is sent, and its time is nearly
+linear in it. So work waits in one central queue, organizations take turns by the tokens they
+received, large requests are sent in shards, and each worker holds no more than a window of tokens.
 
     router.py ── one pool for each model: admit, dispatch, add, remove, drain
     └── pool.py ── the asyncio shell: clients, tasks, timers

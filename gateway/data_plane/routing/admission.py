@@ -23,11 +23,12 @@ from gateway.data_plane.routing.worker import NEW, Worker
 from gateway.snapshots import Tier, WorkerState
 
 _DEADLINE_SHARE = 0.9
-"""Share of the time left that a request may be predicted to take; the rest is for surprises."""
+"""The share of the remaining time that a request may be predicted to take; the rest is a
+reserve."""
 _RETRY_AFTER_SECONDS_MAX = 60.0
-"""The longest Retry-After: clients take no longer one seriously."""
+"""The longest Retry-After: clients don't take a longer one seriously."""
 _WARMING_RETRY_SECONDS = 10.0
-"""Retry-After while workers load their model; nobody knows better."""
+"""Retry-After while workers load their model, for lack of a better estimate."""
 
 
 class Offer(NamedTuple):
@@ -60,7 +61,7 @@ class Admission:
     def check(self, offer: Offer, now: float, *, requests: int, own: int) -> None:
         """Raise Shed or NoWorker if the request should be refused; changes nothing.
 
-        `requests` are in the pool already, `own` of them the organization's.
+        `requests` are already in the pool, `own` of them the organization's.
         """
         settings, queue = self._settings, self._queue
         if requests >= settings.requests_max:
@@ -90,7 +91,7 @@ class Admission:
             raise WouldMissDeadline(self._clamp(wait - left))
 
     def check_held(self, now: float, *, requests: int, own: int) -> None:
-        """Raise NoWorker if too many requests are held already while no worker is ready."""
+        """Raise NoWorker if too many requests are already held while no worker is ready."""
         full = requests >= self._settings.held_max or own >= self._settings.organization_held_max
         if full and not any(worker.ready for worker in self._workers):
             raise self.no_worker(now)
@@ -111,7 +112,7 @@ class Admission:
     def backlog_seconds(self, now: float) -> float:
         """Work waiting and in flight, in seconds of the ready workers; infinite without one.
 
-        Scale the workers by this: their own utilization can't tell 1 s from 60 s.
+        Scale the workers on this: their utilization can't tell 1 s from 60 s.
         """
         ready = [worker for worker in self._workers if worker.ready]
         tokens = self._queue.tokens + sum(worker.tokens for worker in self._workers)
@@ -121,7 +122,7 @@ class Admission:
         return tokens / rate if rate else float("inf")
 
     def _plenty(self, offer: Offer, now: float) -> bool:
-        """Whether it fits into every bound and is in time, without a look at each worker."""
+        """Whether it fits within every bound and is in time, without looking at each worker."""
         settings, queue, plenty = self._settings, self._queue, self._ranking.plenty(now)
         if plenty is None:
             return False

@@ -1,18 +1,19 @@
 """Which process answers at a worker's address: what one computes proves nothing about the next.
 
-A worker that ends may be back at once, at the same address, with another model. So vectors are
-believed of the processes that were examined alone, and a worker of which something says that its
-process may have ended gets no work until it is examined. Our own workers tell an id of their
-process with each answer. Of a stock engine nothing is known but that a connection ended: its
-answers are believed if nothing of the kind happened since they were asked for.
+A worker that ends may come back at once, at the same address, with another model. So only vectors
+from examined processes are trusted, and if anything suggests that a worker's process may have
+ended, the worker gets no work until it is examined. Our own workers send an id of their process
+with each answer. For a stock engine, we only know when a connection ended: its answers are trusted
+if that did not happen since they were requested.
 """
 
 from __future__ import annotations
 
 UNTOLD = b""
-"""The id of a process that tells none."""
+"""The id of a process that sends none."""
 _PROCESSES_MAX = 4
-"""Several may answer at one address: one that drains and the next, or those behind a balancer."""
+"""Several may answer at one address: a draining one and its successor, or those behind a load
+balancer."""
 
 
 class Answerers:
@@ -20,7 +21,7 @@ class Answerers:
 
     def __init__(self) -> None:
         self.doubted = False
-        """Whether another process may answer there now than those that were examined."""
+        """Whether a process that was not examined may now answer there."""
         self.doubts = 0
         """How often there was a reason to doubt."""
         self._examined: tuple[bytes, ...] = (UNTOLD,)
@@ -31,11 +32,11 @@ class Answerers:
         self.doubts += 1
 
     def believes(self, process: bytes, doubts: int) -> bool:
-        """Whether a process that was asked at so many doubts is one that was examined."""
+        """Whether a process that was asked at this number of doubts is one that was examined."""
         return process in self._examined and (process != UNTOLD or doubts == self.doubts)
 
     def examined(self, processes: set[bytes], doubts: int) -> None:
-        """Believe those that passed an examination that began at so many doubts."""
+        """Trust those that passed an examination that began at this number of doubts."""
         told = processes - {UNTOLD}
         if told:
             known = [one for one in self._examined if one not in told | {UNTOLD}]

@@ -97,7 +97,7 @@ class Calls:
     def _with_rider(
         self, shards: Sequence[Shard], rows: Sequence[TokenRow], worker: Worker, tokens: int
     ) -> tuple[Sequence[TokenRow], Rider | None]:
-        """Put a row whose vector is known among those of a call, if there is one, and room."""
+        """Put a row with a known vector into a call, if there is one and there is room."""
         floats = sum(shard.floats for shard in shards) + rows[0].dimensions
         if floats > CALL_FLOATS_MAX or any(shard.alone or shard.losses for shard in shards):
             return rows, None
@@ -109,7 +109,7 @@ class Calls:
         return [*rows[: rider.place], rider.known.row, *rows[rider.place :]], rider
 
     def end(self, attempt: Attempt) -> None:
-        """Count an attempt out: anything that still comes of it is ignored."""
+        """Count an attempt out: anything that still arrives for it is ignored."""
         attempt.over = True
         del self._flying[attempt]
         attempt.worker.suspects -= attempt.suspect
@@ -118,7 +118,7 @@ class Calls:
             shard.attempts.remove(attempt)
 
     def abandon(self, attempt: Attempt, now: float) -> None:
-        """Close a call that no request needs any more."""
+        """Close a call that no request needs anymore."""
         self.end(attempt)
         if now - attempt.started_at > self._age_max(attempt, now):
             # closed before its timeout: that proves nothing, but hides nothing either
@@ -137,7 +137,7 @@ class Calls:
         return homeless
 
     def double(self, now: float) -> None:
-        """Send the calls that take too long to a second worker, where that may help."""
+        """Send calls that take too long to a second worker as well, if that may help."""
         for attempt in tuple(self._flying):
             if attempt.hedged or attempt.suspect or attempt.over:
                 continue
@@ -149,7 +149,7 @@ class Calls:
                 self.start(shards, worker, now, hedged=True)
 
     def measure(self, attempt: Attempt, now: float) -> None:
-        """Let a worker's speed learn from an attempt, less the lateness of our own loop."""
+        """Update a worker's speed from an attempt, minus our own loop's lateness."""
         seconds = now - attempt.started_at - self._lag()
         attempt.worker.speed.observe(max(seconds, 0.0), attempt.work_tokens, now)
 
@@ -187,7 +187,7 @@ def _rows(shards: Sequence[Shard]) -> Sequence[TokenRow]:
 
 
 class Shell(Protocol):
-    """What the core asks of the world: `pool` in production, virtual time in the simulator.
+    """What the core needs from outside: `pool` in production, virtual time in the simulator.
 
     No method may call the core before it returns.
     """
@@ -216,12 +216,12 @@ class Shell(Protocol):
         ...
 
     def wake(self, at: float) -> None:
-        """Call `pump` at this time, or at an earlier one that was asked for."""
+        """Call `pump` at this time, or at an earlier requested time."""
         ...
 
 
 class RetryBudget:
-    """A bucket of retries, filled by answers and by time."""
+    """A bucket of retries, refilled by answers and over time."""
 
     def __init__(self, settings: RoutingSettings, now: float) -> None:
         self._settings = settings

@@ -1,11 +1,11 @@
-"""The synchronous core of one pool: which worker gets which work, and what its answer means.
+"""The synchronous core of one pool: which worker gets which work, and what its answers mean.
 
 It never awaits. Events reach it as method calls; it acts through its `Shell`, whose methods must
 not call back. So no two events can interleave, and:
 
 - each request is resolved exactly once, even if answers arrive late or twice;
 - tokens in flight are counted in and out by the attempt: zero when no call is in flight;
-- a worker that is no longer trusted has no calls: no late answer of it is delivered;
+- a worker that is no longer trusted has no calls: no late answer from it is delivered;
 - vectors of two revisions are never in one answer and never serve one pool.
 """
 
@@ -132,7 +132,8 @@ class Dispatcher:
     def submit(self, request: Request) -> None:
         """Accept a request. It is resolved exactly once, possibly before this returns.
 
-        It is sent at the end of this turn of the loop at the earliest, with others that came in it.
+        It is sent at the end of this turn of the loop at the earliest, together with others from
+        the same turn.
         """
         now = self._clock()
         split(request, tokens_max=self.membership.split_tokens, rows_max=self.membership.rows_max)
@@ -226,7 +227,7 @@ class Dispatcher:
         self.pump()
 
     def is_to_wait(self, worker: Worker) -> bool:
-        """Tell whether only rows that a worker never saw could prove it, and others make some."""
+        """Tell whether a worker must be proven by rows it never saw, and others make some."""
         return worker.disproved and any(other.ready for other in self.workers.values())
 
     def _disprove(self, worker: Worker, reason: str) -> None:
@@ -270,7 +271,7 @@ class Dispatcher:
 
     @property
     def gathering(self) -> bool:
-        """Whether what waits, waits for company."""
+        """Whether waiting requests are waiting for company."""
         return self._gathering.on
 
     def _handle(self, shard: Shard, now: float) -> bool:
@@ -323,14 +324,14 @@ class Dispatcher:
         request.resolve(request)
 
     def _drop(self, shard: Shard) -> None:
-        """Stop working on a shard that no request needs any more."""
+        """Stop working on a shard that no request needs anymore."""
         self.queue.discard(shard)
         for attempt in tuple(shard.attempts):
             if not any(other.open for other in attempt.shards):
                 self._calls.abandon(attempt, self._clock())
 
     def _restart_others(self, revision: str) -> None:
-        """Restart the requests that hold vectors of another revision than this."""
+        """Restart the requests that hold vectors of a revision other than this one."""
         for request in self._active:
             if request.revision in (None, revision):
                 continue

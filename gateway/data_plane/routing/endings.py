@@ -1,6 +1,6 @@
-"""How a request without vectors ends: the error for each case, and when there is no other try.
+"""How a request without vectors ends: the error for each case, and when to stop trying.
 
-One worker's refusal does not prove a mistake of ours while another worker may come back.
+One worker's refusal does not prove that we made a mistake while another worker may come back.
 """
 
 from __future__ import annotations
@@ -46,10 +46,11 @@ class Endings:
         self._suspects = suspects
 
     def given_up(self, shard: Shard, error: Exception, *, paid: bool) -> Exception | None:
-        """Return the error of a shard that is not tried again, or None.
+        """Return the error for a shard that is not tried again, or None.
 
-        A worker that is full or refuses costs no try. A row to which each try brought an invalid
-        answer is condemned like one that ends workers: it would take them out, one after the other.
+        A worker that is full or refuses does not use up a try. A row that got an invalid answer in
+        each try is refused like one that crashes workers: it would take them out, one after the
+        other.
         """
         if isinstance(error, RequestRefused | WorkerBusy):
             return None
@@ -91,7 +92,7 @@ class Endings:
 def note(shard: Shard, worker: Worker, error: Exception, *, company: bool, cut: bool) -> None:
     """Record the outcome of a try on its shard.
 
-    A try that the deadline `cut` says less than a worker that said before that it is full.
+    A try `cut` by the deadline says less than an earlier worker that said it is full.
     """
     if not (cut and isinstance(shard.request.error, WorkerBusy)):
         shard.request.error = error

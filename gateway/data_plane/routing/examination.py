@@ -1,10 +1,10 @@
 """How a worker proves itself: a handshake, canaries against golden vectors, two measured sizes.
 
-All of it uses the client that the work uses. Golden vectors are what the model's reference gave for
-a few fixed rows; they find what `flaw` can't see in an answer: unit vectors of another model,
+All of it uses the client that the work uses. Golden vectors are the reference model's results for a
+few fixed rows; they reveal what `flaw` can't see in an answer: unit vectors from another model,
 another pooling, a missing head. If a model has golden vectors, a revision without any stays out. If
 it has none yet, a worker is only asked for the same vectors twice, and its reason says so; such a
-model can't be launched. A worker must not be able to tell a canary from work; see `witnesses`, too.
+model can't be launched. A worker must not be able to tell a canary from work; see also `witnesses`.
 """
 
 from __future__ import annotations
@@ -34,9 +34,11 @@ from gateway.identifiers import new_id
 from gateway.snapshots import GoldenRow
 
 _SQUARE_MIN, _SQUARE_MAX = 0.98**2, 1.02**2
-"""Between these lies the square of a vector's length: it may be 2 % from 1."""
+"""The square of a vector's length must be between these: the length may be off from 1 by up to
+2%."""
 _ROWS_SINGLY_MAX = 4
-"""So many rows are checked one by one; more are checked as one matrix, which costs a copy."""
+"""Up to this many rows are checked one by one; more are checked as one matrix, which costs a
+copy."""
 _TOKENS_SMALL, _TOKENS_LARGE = 8, 2048
 """The two sizes that fit predicted seconds = a + b * tokens."""
 _ROUNDS = 3
@@ -56,7 +58,7 @@ class PoolSpec(msgspec.Struct, frozen=True, kw_only=True):
     revision: str | None = None
     """The pinned revision; None: that of the first worker that is ready."""
     vocabulary_sha256: str | None = None
-    """Checksum of the vocabulary whose ids are sent; None is not checked."""
+    """Checksum of the vocabulary whose ids are sent; None: not checked."""
     dimensions: frozenset[int] = frozenset()
     """Dimensions that each worker must serve."""
     tokens_max: int = 0
@@ -108,10 +110,10 @@ class Examiner:
         timeout_seconds: float,
         among: Sequence[TokenRow] = (),
     ) -> tuple[str, list[memoryview]]:
-        """Compare answers with golden vectors; returns what was proven, in words.
+        """Compare answers with golden vectors; returns a sentence about what was proven.
 
-        And the vectors of the rows `among` them. No two canaries are the same calls: rows come in
-        another order each time, in calls of other sizes, with ids as work has them.
+        Also returns the vectors of the rows `among` them. No two canaries make the same calls: the
+        order of rows and the sizes of calls differ each time, and ids look like those of real work.
         """
         expected = [
             (TokenRow(row.ids, dimensions), vector, row.cosine_min or COSINE_MIN)
@@ -135,7 +137,7 @@ class Examiner:
     async def record(
         self, backend: Backend, info: WorkerInfo, texts: Sequence[bytes], *, timeout_seconds: float
     ) -> list[GoldenRow]:
-        """Return a trusted worker's answers as golden rows: each text's ids, at each dimension."""
+        """Return a trusted worker's answers as golden rows: each text, at all dimensions."""
         golden = []
         for ids in texts:
             rows = [TokenRow(ids, dimensions) for dimensions in info.dimensions]
@@ -151,7 +153,7 @@ class Examiner:
     ) -> tuple[float, float]:
         """Measure two sizes: returns a and b of seconds = a + b * tokens.
 
-        The worker's own measurement is preferred: it was alone then.
+        The worker's own measurement is preferred, because it was idle otherwise.
         """
         sizes = []
         for tokens in (
@@ -206,7 +208,7 @@ class Examiner:
 
 
 def probe_rows(info: WorkerInfo, tokens: int) -> list[TokenRow]:
-    """Make rows of `tokens` in total, within the worker's bounds, at its smallest dimensions."""
+    """Make rows of `tokens` in total, within the worker's bounds, with few dimensions."""
     dimensions = min(info.dimensions)
     length = max(3, min(_PROBE_ROW_TOKENS, info.tokens_max, tokens))
     count = min(max(1, tokens // length), info.rows_max)

@@ -2,7 +2,7 @@
 
 Each account (an organization's default or flex tier) has a virtual token counter, raised by
 tokens / weight when a shard leaves (VTC, arXiv 2401.00588). The account with the lowest counter is
-next. An account that was idle starts at the counter of those that wait, so idling banks no credit.
+next. An account that was idle starts at the counter of those that wait, so idling saves up nothing.
 While two accounts wait, their counters differ by at most one shard, however much either has queued.
 
 Within an account requests are ranked by their size plus the tokens that the account had been given
@@ -57,10 +57,11 @@ class QueueAccount:
     """Tokens waiting."""
     shards: set[Shard] = field(default_factory=set)
     order: list[Place] = field(default_factory=list)
-    """A heap of (rank, first row, number, shard); one that is not in `shards` any more is stale."""
+    """A heap of (rank, first row, number, shard); an entry that is no longer in `shards` is
+    stale."""
     demand: RecentDemand = field(default_factory=RecentDemand)
     given: int = 0
-    """Tokens that have left so far."""
+    """Tokens sent so far."""
     rank: int = 0
     """Number of its entry in the heap; 0 when it has none. Any other entry is stale."""
 
@@ -157,9 +158,9 @@ class FairQueue:
         return account.tokens if account else 0
 
     def tokens_ahead(self, key: AccountKey, tokens: int, *, seconds: float, now: float) -> float:
-        """Tokens that will leave before the last of `tokens` more of this account does.
+        """Tokens that will be sent before the last of `tokens` more from this account.
 
-        Of each other account: at most its fair share, and at most what it has waiting plus what it
+        For each other account: at most its fair share, and at most what it has waiting plus what it
         is likely to request in the next `seconds`.
         """
         own = self._waiting_before(key, tokens) + tokens
@@ -212,7 +213,7 @@ class FairQueue:
         self.tokens -= shard.tokens
 
     def _forget(self) -> None:
-        """Drop idle accounts: those at or below virtual time would be lifted to it anyway."""
+        """Drop idle accounts: those at or below virtual time would be raised to it anyway."""
         idle = [key for key, account in self._accounts.items() if not account.shards]
         ahead = [key for key in idle if self._accounts[key].counter > self._floor]
         for key in idle if len(ahead) > _IDLE_ACCOUNTS_MAX else set(idle) - set(ahead):

@@ -1,4 +1,4 @@
-"""How long requests wait for company: a call costs the gateway about as much as the rest of one.
+"""How long requests wait for company, since a call costs about as much as the rest of a request.
 
 While calls are in flight, requests gather until none is, until they fill a call, or for a moment,
 and not at all while our own event loop is quiet: then a call costs nobody anything.
@@ -13,7 +13,7 @@ _GATHER_SECONDS = 0.001
 
 
 class Gathering:
-    """Whether what waits in the queue, waits for company."""
+    """Whether requests in the queue are waiting for company."""
 
     def __init__(self, queue: FairQueue, calls: Calls) -> None:
         self._queue = queue
@@ -22,7 +22,7 @@ class Gathering:
 
     @property
     def on(self) -> bool:
-        """Whether it goes on."""
+        """Whether gathering is in progress."""
         return self._since is not None
 
     def begin(self, now: float) -> None:

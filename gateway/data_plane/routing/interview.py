@@ -10,7 +10,7 @@ from gateway.data_plane.routing.answerers import UNTOLD
 
 
 class Interview:
-    """Asks as its backend does."""
+    """Forwards calls to its backend."""
 
     def __init__(self, backend: Backend) -> None:
         self.url = backend.url

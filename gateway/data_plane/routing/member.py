@@ -1,8 +1,8 @@
 """A member of a pool: a worker, its client, and the task that examines it until it leaves.
 
-A ready worker is asked what it serves at every look. It computes a canary when it was idle, when
-something about it or about what is expected of it is suspicious, and every so often however busy
-it is: a worker that is never idle must not escape.
+Each check asks a ready worker what it serves. It computes a canary when it was idle, when something
+about it or its expectations is suspicious, and from time to time however busy it is: a worker that
+is never idle must not escape.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ PROBE_SECONDS_MIN = 0.5
 _EXAMINATION_SECONDS_MAX = 30.0
 """Timeout of an examination before the worker's speed is known."""
 _HANDSHAKE_SECONDS_MAX = 2.0
-"""Timeout of the question what a worker serves: a warm one answers from memory."""
+"""Timeout for asking what a worker serves: a warm one answers from memory."""
 _CANARY_TOKENS_MAX = 512
-"""What golden rows should have at most, all together: their timeout follows from it."""
+"""The most tokens that golden rows should have in total; their timeout follows from it."""
 
 log = structlog.get_logger()
 
@@ -65,9 +65,9 @@ class PoolMember:
         self._look.set()
 
     async def tend(self, examiner: Callable[[], Examiner]) -> None:
-        """Examine the worker when it is due or suspicious, by the pool's examiner of the time.
+        """Examine the worker when it is due or suspicious, with the pool's current examiner.
 
-        An exception of ours ends one examination, never the task: nothing would bring it back.
+        Our own exceptions end one examination, never the task: nothing would restart it.
         """
         while True:
             try:
@@ -113,7 +113,7 @@ class PoolMember:
     async def _prove(
         self, examiner: Examiner, interview: Interview, info: WorkerInfo, allowed: float
     ) -> str:
-        """Compare the worker's vectors with golden ones, and with other workers' of real rows."""
+        """Compare its vectors with golden ones, and with other workers' vectors of real rows."""
         known = self._core.witnesses.questions(self.worker, info)
         if not known and self._core.is_to_wait(self.worker):
             # what it learned proves nothing; the next calls bring rows that it can't know
@@ -127,7 +127,7 @@ class PoolMember:
         return proof
 
     def _due(self, now: float) -> bool:
-        """Whether the worker must compute something at this look."""
+        """Whether the worker must compute something in this check."""
         return (
             not self.worker.ready
             or self.worker.answerers.doubted

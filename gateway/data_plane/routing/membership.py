@@ -1,8 +1,8 @@
 """The members of a pool: workers come, prove themselves, drain and go.
 
 Discovery proposes, examinations decide. One revision of the model serves the pool at a time: the
-first that was ready. It is given up when no worker of it is left, or when none was ready for a
-while and one of another revision waits: the dead must not keep the living out.
+first that was ready. It is given up when none of its workers is left, or when none was ready for a
+while and a worker of another revision is waiting: dead workers must not keep live ones out.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ from gateway.data_plane.routing.worker import NEW, SPLIT_TOKENS_MIN, Worker
 from gateway.snapshots import WorkerState
 
 REVISION_GRACE_SECONDS = 5.0
-"""How long a revision may have no ready worker, while another waits, and keep its pool."""
+"""How long a revision without a ready worker keeps its pool while another one waits."""
 _FAILURES_MAX = 3
 """Examinations failed in a row, with no good answer in between, that take out the last worker too:
 what a worker once computed is no mistake of ours."""
 
 _ROWS_MAX_UNKNOWN = 32
-"""Rows of a shard while no worker has said how many it takes: the least of the known engines."""
+"""Rows of a shard while no worker has said how many it accepts: the minimum of the known
+engines."""
 
 Line = tuple[float, float]
 """a and b of: seconds = a + b * tokens."""
@@ -53,9 +54,9 @@ class PoolMembership:
         revised: Callable[[str], None],
         pump: Callable[[], None],
     ) -> None:
-        """`changed` hears of a worker's states, `moved` of all that says when it would finish.
+        """`changed` gets a worker's states, `moved` all that affects when it would finish.
 
-        `distrust` takes a worker's calls back; `revised` hears of the revision that serves.
+        `distrust` takes back a worker's calls; `revised` is told which revision serves.
         """
         self._workers = workers
         self._quarantine = quarantine
@@ -70,7 +71,7 @@ class PoolMembership:
         self.revision: str | None = None
         """Revision that serves the pool; None while none does."""
         self._contested_at: float | None = None
-        """Since when another revision waits for the pool, and none of this one is ready."""
+        """Since when another revision has been waiting while no worker of this one is ready."""
         self.split_tokens = SPLIT_TOKENS_MIN
         """Tokens of the largest shard that any worker is given."""
         self.rows_max = _ROWS_MAX_UNKNOWN
@@ -85,7 +86,7 @@ class PoolMembership:
         return worker
 
     def remove(self, worker: Worker, now: float) -> None:
-        """Drop a worker: it may finish its calls, and gets no new ones."""
+        """Drop a worker: it may finish its calls but gets no new ones."""
         del self._workers[worker.url]
         worker.enter(WorkerState.GONE, "left the pool", now)
         self._survey()
@@ -158,7 +159,7 @@ class PoolMembership:
         self._pump()
 
     def seconds_to_examination(self, worker: Worker, now: float) -> float:
-        """How long to leave a worker alone, seconds."""
+        """How many seconds to leave a worker alone."""
         if worker.state in NEW or worker.state is WorkerState.QUARANTINED:
             return max(0.0, worker.examine_at - now)
         suspicious = worker.ready and (worker.failures or worker.answerers.doubted)
@@ -167,7 +168,7 @@ class PoolMembership:
         return self._quarantine.jitter(seconds)
 
     def _weigh(self, worker: Worker, error: Exception, now: float) -> Evidence:
-        """Weigh what a ready worker's failed examination says."""
+        """Judge a ready worker's failed examination."""
         within = WITNESS_SECONDS + 2 * self._settings.check_seconds
         evidence = weigh(error, excused=self._quarantine.excused(worker, now, within))
         if isinstance(error, NotReady | RequestRefused):
@@ -182,7 +183,7 @@ class PoolMembership:
         return evidence
 
     def _refused(self, worker: Worker, info: WorkerInfo, now: float) -> bool:
-        """Keep a worker out that serves another revision than the pool."""
+        """Keep out a worker that serves a different revision than the pool."""
         if self.revision not in (None, info.revision):
             self._contest(now)
         if self.revision in (None, info.revision):
@@ -199,7 +200,7 @@ class PoolMembership:
         return True
 
     def _contest(self, now: float) -> None:
-        """Give the revision up when none of its workers has been ready for the time of grace."""
+        """Give up the revision when none of its workers has been ready for the grace period."""
         if any(w.ready and w.revision == self.revision for w in self._workers.values()):
             self._contested_at = None
         elif self._contested_at is None:
@@ -208,7 +209,7 @@ class PoolMembership:
             self.revision = self._contested_at = None
 
     def _survey(self) -> None:
-        """Learn what the workers take: it changes with their examinations alone."""
+        """Update what the workers accept; only their examinations change it."""
         known = [(w.split_tokens, w.info.rows_max) for w in self._workers.values() if w.info]
         self.split_tokens = max((tokens for tokens, _ in known), default=SPLIT_TOKENS_MIN)
         self.rows_max = min((rows for _, rows in known), default=_ROWS_MAX_UNKNOWN)

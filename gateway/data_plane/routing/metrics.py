@@ -17,7 +17,7 @@ _EXPECTED = (
     "attempts", "served", "retries", "hedges", "riders", "examinations_failed", "disputes",
     "disproved",
 )  # fmt: skip
-"""Events that begin at zero, so that the first one is a step: alerts see no other."""
+"""Events that start at zero, so that the first one is a step: alerts see nothing else."""
 
 
 class RouterMetrics(Collector):

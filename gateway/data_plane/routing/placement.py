@@ -12,14 +12,14 @@ from gateway.data_plane.routing.settings import RoutingSettings
 from gateway.data_plane.routing.worker import Worker
 
 _PATIENCE_FACTOR = 1.5
-"""A worker slower than the best by this factor (and the next bound) is left idle."""
+"""A worker slower than the best by this factor (and by the next bound) is left idle."""
 _PATIENCE_SECONDS = 0.030
 """The difference in predicted time that is never worth waiting for."""
 _COMPANY_SECONDS = 0.001
-"""What takes a worker longer is not gathered into one call while another worker is idle: a call
-costs us a tenth of that."""
+"""Work that takes a worker longer than this is not gathered into one call while another worker is
+idle: a call costs us a tenth of that."""
 _ATTEMPT_SECONDS_MIN = 0.5
-"""The shortest timeout of an attempt, so that a hiccup is no fault."""
+"""The shortest timeout of an attempt, so that a hiccup is not a fault."""
 _ATTEMPT_FACTOR = 8.0
 """Timeout of an attempt as a multiple of its calibrated time."""
 _ATTEMPT_LAG_FACTOR = 20.0
@@ -49,7 +49,8 @@ class Placement:
     def choose(self, shard: Shard, now: float) -> Worker | None:
         """Return the worker that would finish first, or None if it is better to wait.
 
-        It is the best of all, though few are looked at: power of two choices is poor with few.
+        It is the best of all, although few are looked at: the power of two choices is poor with few
+        workers.
         """
         tokens, deadline, shunned = shard.tokens, shard.request.deadline, self._shunned(shard)
 
@@ -86,7 +87,7 @@ class Placement:
         return fastest is not None and fastest.late(shard.tokens, shard.request.deadline, now)
 
     def _shunned(self, shard: Shard) -> Collection[Worker]:
-        """Return who refused a shard, and who tried it, as long as there are others."""
+        """Return the workers that refused or tried a shard, as long as there are others."""
         if not shard.tried:
             return shard.refusals
         shunned = shard.tried | shard.refusals.keys()

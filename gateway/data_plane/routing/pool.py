@@ -1,6 +1,6 @@
 """The asyncio shell of one pool: a member for each worker, a future for each call.
 
-Each worker has a client of its own, so that a hung one can't use up another's connections. The
+Each worker has its own client, so that a hung one can't use up another's connections. The
 dispatcher decides; this module carries it out. It also measures how late our own event loop is: a
 timeout while the loop was late counts against no worker.
 """
@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # where traces are off, nothing of them is imported
     from gateway.observability.tracing import Call, Trace
 
 _QUIET_SECONDS = 0.00005
-"""A turn of the loop that took no longer had next to nothing to do."""
+"""A turn of the loop that took no longer than this had next to nothing to do."""
 
 
 class Pool:
@@ -72,7 +72,7 @@ class Pool:
         """When the timer is due: uvloop gives a handle without a time if that is at once."""
         self._turning = False
         self._turned_at = 0.0
-        """When the turn of the loop began at whose end there is a pump."""
+        """When the turn of the loop began that ends with a pump."""
 
     # -- requests -------------------------------------------------------------------------------
 
@@ -127,7 +127,7 @@ class Pool:
                 member.suspect()
 
     def add(self, url: str, *, name: str = "", guest: bool = False) -> None:
-        """Add a worker, to be examined; nothing changes if it is here already. See `News`."""
+        """Add a worker, to be examined; nothing changes if it is already here. See `News`."""
         if url in self.core.workers:
             return
         backend = self._connect(url, name=name, guest=guest)
@@ -308,7 +308,7 @@ class Connect(Protocol):
     """Makes a worker's client; `backends.registry.connect` does."""
 
     def __call__(self, url: str, *, name: str, guest: bool) -> Backend:
-        """Make it: `name` is whose key it has, if not its address's; a `guest` came by itself."""
+        """Make it: `name` is whose key it has, if not its address's; a `guest` registered."""
         ...
 
 

@@ -1,12 +1,13 @@
-"""Applies errors to workers: which are quarantined, for how long, and what brings them back.
+"""Applies errors to workers: which are quarantined, for how long, and what readmits them.
 
-Only this module decides who is to blame. Other routers open a healthy worker's breaker on clients'
-errors, or take 429 for death; here only a `WorkerFault` counts against a worker, and a timeout only
+Only this module decides who is to blame. Other routers open a healthy worker's breaker on client
+errors, or treat 429 as death; here only a `WorkerFault` counts against a worker, and a timeout only
 if it can't have been our own fault.
 
-Soft evidence never takes out more than half of the workers: if all look sick, it is the load or
-ourselves. Hard evidence takes out even the last one: nothing listens, the vectors are wrong, or it
-failed several examinations with no good answer in between. What clients send is never that hard.
+Soft evidence never takes out more than half of the workers: if all look sick, the cause is the load
+or ourselves. Hard evidence takes out even the last one: nothing listens, the vectors are wrong, or
+it failed several examinations with no good answer in between. What clients send is never hard
+evidence.
 The time in quarantine doubles with each relapse; healthy minutes reduce it again.
 """
 
@@ -35,7 +36,7 @@ from gateway.data_plane.routing.worker import EJECT_FACTOR, WINDOW_SHARE_START, 
 from gateway.snapshots import WorkerState
 
 LAG_EXCUSE_SECONDS = 0.1
-"""A timeout while our own loop was later than this accuses nobody."""
+"""A timeout while our own loop was later than this counts against nobody."""
 WITNESS_SECONDS = 1.0
 """A timeout counts only if another worker answered this recently: else it may be us."""
 PASSES_MIN = 2
@@ -50,7 +51,7 @@ FORGET_SECONDS = 60.0
 _QUARANTINE_SECONDS_MAX = 1.6
 """The longest quarantine: with jitter and two passes a worker is back 3 s after it is well."""
 _LIMP_FACTOR = 5.0
-"""Slower than the others' median by this: one shard at a time."""
+"""Slower than the others' median by this factor: one shard at a time."""
 _LIMP_SECONDS = 2.0
 """For how long it must have been that slow."""
 _LIMP_SAMPLES_MIN = 5
@@ -83,7 +84,7 @@ class Quarantine:
     ) -> None:
         """Apply an error to a worker: quarantine, examine or back off.
 
-        One failed canary weighs as much as a row of faults.
+        One failed canary counts as much as a series of faults.
         """
         match evidence:
             case Evidence.HARD:
@@ -104,12 +105,12 @@ class Quarantine:
                 pass
 
     def doubt(self, worker: Worker) -> None:
-        """Give a worker no work until it is examined: it may be another process now."""
+        """Give a worker no work until it is examined: it may now be another process."""
         worker.answerers.doubt()
         self._examine(worker)
 
     def overrule(self, shard: Shard, now: float) -> list[Worker]:
-        """Accuse the workers that refused what another one then computed; returns them."""
+        """Blame the workers that refused what another one then computed; returns them."""
         wrong = {w: e for w, e in shard.refusals.items() if not isinstance(e, BeyondWorker)}
         shard.refusals.clear()
         for worker, error in wrong.items():
@@ -117,7 +118,7 @@ class Quarantine:
         return list(wrong)
 
     def excused(self, worker: Worker, now: float, within_seconds: float) -> bool:
-        """Whether a timeout of this worker may be due to us, or to a pool that is full."""
+        """Whether this worker's timeout may be due to us, or to a full pool."""
         return self.loop_late or not any(
             now - other.answered_at <= within_seconds
             for other in self._workers
@@ -167,7 +168,7 @@ class Quarantine:
         worker.enter(WorkerState.READY, reason, now)
 
     def check_pace(self, worker: Worker, now: float) -> None:
-        """Compare a worker's speed with the others': it may limp, or be taken out."""
+        """Compare a worker's speed with the others': it may be slowed down or taken out."""
         calm = worker.slow_since is None and not worker.limping
         if calm and worker.speed.slow(now) <= _LIMP_FACTOR * self._ranking.usual_slowdown_min(now):
             return
@@ -204,7 +205,7 @@ class Quarantine:
 
 
 class NotReady(WorkerBusy):
-    """A worker says that it warms up or drains: it wants no work."""
+    """A worker says that it is warming up or draining: it wants no work."""
 
 
 class Evidence(enum.Enum):
@@ -219,9 +220,9 @@ class Evidence(enum.Enum):
     BUSY = "busy"
     """Alive and full."""
     DOUBT = "doubt"
-    """Another process answered: nobody has examined it."""
+    """Another process answered, which has not been examined."""
     NONE = "none"
-    """Something of our own broke, or the worker is well but can't take this."""
+    """Something on our side broke, or the worker is healthy but can't take this."""
 
 
 def weigh(error: Exception, *, excused: bool) -> Evidence:

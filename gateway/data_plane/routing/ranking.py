@@ -1,10 +1,10 @@
 """The ready workers of a pool in the order in which they would finish, so that few are looked at.
 
 A worker's predicted time changes with its calls, with each observation, and with time alone. So
-workers stand in the order of the least that it can be until all are ordered anew, a moment later:
-whoever looks for the fastest can stop where nobody behind can be faster. A worker that changed is
-put into its new place before the next question. Sums over all of them are kept as bounds, for those
-who need to know only that there is plenty.
+workers are sorted by the least that it can be until all are re-sorted, a moment later: a search for
+the fastest can stop where no later worker can be faster. A worker that changed is moved to its new
+place before the next query. Sums over all of them are kept as bounds, for callers that only need to
+know that there is plenty.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from typing import NamedTuple
 from gateway.data_plane.routing.worker import SLOW_DECAY_SECONDS, SLOW_MIN, Worker
 
 _ORDER_SECONDS = 0.1
-"""Time after which all are ordered anew: a slowdown fades by 2 % meanwhile."""
+"""Time after which all are re-sorted: a slowdown fades by 2% in the meantime."""
 _FADED = math.exp(-_ORDER_SECONDS / SLOW_DECAY_SECONDS)
 _EQUAL = 1 - 1e-9
-"""Times that differ by less are equal: the worker whose last use is longer ago is taken."""
+"""Times that differ by less are equal: the least recently used worker is taken."""
 
 
 class Ranking:
@@ -34,7 +34,7 @@ class Ranking:
         """As they were when each worker was put into its place, in order."""
         self._moved: dict[Worker, None] = {}
         self._rested: set[Worker] = set()
-        """Workers that have rested, or do now."""
+        """Workers that have rested, or are resting now."""
         self._ordered_until = float("-inf")
         self._token_seconds_min = float("inf")
         self._rate = 0.0
@@ -49,10 +49,10 @@ class Ranking:
     def first(
         self, tokens: int, now: float, fits: Callable[[Worker, float], bool]
     ) -> Worker | None:
-        """Return the worker that would finish so many more tokens first, of those that fit.
+        """Return the worker that would finish this many more tokens first, among those that fit.
 
-        `fits` is called with a worker and the seconds that it would take; of equal ones the one
-        that was used longest ago is taken.
+        `fits` is called with a worker and the seconds that it would take; among equals, the least
+        recently used one is taken.
         """
         self._sort(now)
         best, least, used_at = None, float("inf"), float("inf")
@@ -67,20 +67,20 @@ class Ranking:
         return best
 
     def plenty(self, now: float) -> Plenty | None:
-        """Return bounds of what the ready workers have and can; None if one may have to rest."""
+        """Return bounds on what the ready workers have and can do; None if one may have to rest."""
         self._sort(now)
         if not self._order or self._order[0].worker.rest_until > now:
             return None
         return Plenty(self._rate, self._tokens)
 
     def usual_slowdown_max(self, now: float) -> float:
-        """Return what the median slowdown of the ready workers does not exceed; at least 1."""
+        """Return an upper bound of the ready workers' median slowdown; at least 1."""
         self._sort(now)
         slowdowns = self._slowdowns
         return max(1.0, slowdowns[len(slowdowns) // 2]) if slowdowns else 1.0
 
     def usual_slowdown_min(self, now: float) -> float:
-        """Return what the median of all ready workers but any one is not below."""
+        """Return a lower bound of the median over all ready workers except any one."""
         self._sort(now)
         slowdowns = self._slowdowns
         return _faded(slowdowns[(len(slowdowns) - 2) // 2]) if len(slowdowns) > 1 else SLOW_MIN
@@ -137,15 +137,15 @@ class Ranking:
 
 
 def _faded(slowdown: float) -> float:
-    """Return the least that a slowdown can be before all are ordered anew: it moves towards 1."""
+    """Return the least that a slowdown can be before all are re-sorted: it moves toward 1."""
     return slowdown if slowdown <= 1.0 else 1.0 + (slowdown - 1.0) * _FADED
 
 
 class Rank(NamedTuple):
-    """Where a worker stands; the number tells apart those that are equal."""
+    """A worker's place; the number distinguishes equals."""
 
     seconds: float
-    """The least in which it would finish what it has."""
+    """The least time in which it would finish what it has."""
     used_at: float
     number: int
     worker: Worker
@@ -155,7 +155,7 @@ class Rank(NamedTuple):
 
 
 class Plenty(NamedTuple):
-    """What the ready workers can do at least, and have at most."""
+    """The least that the ready workers can do, and the most that they have."""
 
     rate: float
     """Tokens a second."""

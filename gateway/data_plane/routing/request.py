@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # where traces are off, nothing of them is imported
     from gateway.observability.tracing import Trace
 
 CALL_FLOATS_MAX = 262_144
-"""Most numbers of one call's vectors: so many are checked, and written, in one turn of the loop."""
+"""Most numbers in one call's vectors: this many are checked and written in one turn of the loop."""
 
 
 AccountKey = tuple[str, Tier]
@@ -43,7 +43,7 @@ class Request:
     """None unless it is sampled."""
 
     account: AccountKey = field(init=False)
-    """Whose turn in the queue it takes."""
+    """The account whose turn in the queue it uses."""
     vectors: list[memoryview | None] = field(init=False)
     missing: int = field(init=False)
     """Rows without a vector yet."""
@@ -71,13 +71,13 @@ class Request:
         )
 
     def let_go(self) -> None:
-        """Drop the shards, which refer back to it: then nothing is left for the collector."""
+        """Drop the shards, which refer back to it: nothing is left for garbage collection."""
         self._begun = self.begun
         self.shards = []
 
 
 class Progress:
-    """How far a request has come, for a caller that may stop waiting for it."""
+    """A request's progress, for a caller that may stop waiting for it."""
 
     def __init__(self) -> None:
         self.request: Request | None = None
@@ -103,15 +103,15 @@ class Shard:
     attempts: list[Attempt] = field(default_factory=list)
     """Those in flight: none, one, or two when hedged."""
     alone: bool = False
-    """Is sent in a call of its own: it was in a call that failed, and may have caused that."""
+    """Sent in its own call: it was in a call that failed, and may have caused the failure."""
     charged: bool = False
     """Its tokens are in the account's counter: a retry is not counted again."""
     refusals: dict[Worker, RequestRefused] = field(default_factory=dict)
-    """The refusal of each worker that got it in a call of its own: those are not asked again."""
+    """The refusal of each worker that got it in its own call: those are not asked again."""
     failed: bool = False
-    """A worker failed on it: that proves nothing against a second one that does."""
+    """A worker failed on it, so a second worker that fails on it proves nothing."""
     losses: int = 0
-    """Workers that were lost with it in hand: above 0 it is suspected; see `suspects`."""
+    """Workers that were lost while computing it: above 0 it is suspected; see `suspects`."""
     invalid: int = 0
     """Invalid answers to it."""
     not_before: float = 0.0
@@ -146,33 +146,33 @@ class Attempt:
     doubts: int = 0
     """The doubts about the worker's process when it started."""
     rider: Rider | None = None
-    """A row whose vector is known, and goes to nobody."""
+    """A row with a known vector that is not delivered."""
     tokens: int
     work_tokens: int
-    """Tokens in flight at the worker when it started, its own included: they explain its time."""
+    """Tokens in flight at the worker when it started, including its own: they explain its time."""
     number: int
     """The lower, the earlier it was made."""
     started_at: float
     timeout_seconds: float
     cut: bool
-    """The callers' deadlines made the timeout shorter than a fair one: a timeout proves nothing."""
+    """The callers' deadlines made the timeout unfairly short: a timeout proves nothing."""
     suspect: bool
-    """Its only shard is suspected: of such calls, a worker has one at a time, and no double."""
+    """Its only shard is suspected: a worker gets one such call at a time, without a double."""
     hedged: bool = False
     """It is a double, or has one."""
     over: bool = False
 
     @property
     def request_id(self) -> str:
-        """Of the first request in it: enough to find the call in a worker's log."""
+        """The first request in it: enough to find the call in a worker's log."""
         return self.shards[0].request.request_id
 
 
 def split(request: Request, *, tokens_max: int, rows_max: int) -> None:
     """Split a request into shards of at most `rows_max` rows and `tokens_max` tokens.
 
-    Nor have the vectors of one more than CALL_FLOATS_MAX numbers. A row with more of either is a
-    shard of its own.
+    A shard's vectors have at most CALL_FLOATS_MAX numbers. A row with more of either is its own
+    shard.
     """
     start, tokens, floats = 0, 0, 0
     for index, row in enumerate(request.rows):

@@ -1,4 +1,4 @@
-"""What comes back from workers without vectors: it is tried again, or its request ends."""
+"""Shards that come back from workers without vectors: they are retried, or their request ends."""
 
 from __future__ import annotations
 
@@ -60,9 +60,9 @@ class Retries:
     ) -> None:
         """Close the calls of a worker that is no longer trusted, and send their shards elsewhere.
 
-        `error` is why it is not, and `attempt` the call that found it. All that it had is suspected
-        if it was lost. If it could not be reached, it was lost with the calls made before that one:
-        they were connected, or they would have found it.
+        `error` is the reason, and `attempt` the call that found it. If the worker was lost,
+        everything it had is suspected. If it could not be reached, it was lost with the calls made
+        before that one: they were connected, or they would have noticed.
         """
         if worker.state in TRUSTED or not worker.calls:
             return
@@ -79,7 +79,7 @@ class Retries:
             self._again(shard, error if shard.losses >= LOSSES_MAX else None, paid=True)
 
     def _again(self, shard: Shard, error: Exception | None, *, paid: bool) -> None:
-        """Try a shard again, unless its error was the last one; None: it did not fail itself."""
+        """Retry a shard, unless its error was the last one; None: it did not fail itself."""
         if error and (given_up := self._endings.given_up(shard, error, paid=paid)):
             self._finish(shard.request, given_up)
         elif shard.losses or shard.invalid > 1:

@@ -104,8 +104,8 @@ class Router:
     ) -> list[memoryview]:
         """Embed the rows: one buffer of raw little-endian float32 for each, in order, verified.
 
-        Cancelling this closes its calls to workers; `progress`, if given, tells meanwhile whether
-        any was made. The spans of its calls are put in its `trace`, if it has one. Raises a
+        Canceling this closes its calls to workers; `progress`, if given, says whether any was made
+        so far. The spans of its calls are put in its `trace`, if it has one. Raises a
         RoutingError; see `outcomes`.
         """
         try:

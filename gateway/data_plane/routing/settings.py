@@ -1,4 +1,4 @@
-"""The few bounds that tests and the simulator vary; every other constant stands beside its use."""
+"""The few bounds that tests and the simulator vary; every other constant is next to its use."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class RoutingSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The defaults are those that the simulation measured; no operator sets them."""
+    """The defaults come from the simulation; operators don't set them."""
 
     # how work is cut and handed out
     split_tokens: int = 4096
@@ -16,7 +16,7 @@ class RoutingSettings(msgspec.Struct, frozen=True, kw_only=True):
     window_seconds_max: float = 0.25
     """A worker holds no more than it computes in this time."""
     calls_eager: int = 2
-    """Calls in flight at a worker before the next must be a full shard (natural batching)."""
+    """Calls in flight at a worker before the next one must be a full shard (natural batching)."""
 
     # how much may wait
     requests_max: int = 20_000
@@ -28,8 +28,8 @@ class RoutingSettings(msgspec.Struct, frozen=True, kw_only=True):
     organization_backlog_seconds_max: float = 30.0
     """The same for what one organization has waiting."""
     held_max: int = 512
-    """Requests held in one pool while no worker is ready: a quarter of what a gateway takes in all,
-    so that a model without workers leaves room for the others."""
+    """Requests held in one pool while no worker is ready: a quarter of what a gateway accepts, so
+    that a model without workers leaves room for the others."""
     organization_held_max: int = 128
     """The same for one organization: a quarter of its own share."""
 
@@ -40,13 +40,13 @@ class RoutingSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Retries earned by time, so that a quiet pool can retry too."""
 
     fatal_input_seconds: float = 600.0
-    """For how long a row that cost two workers is refused."""
+    """How long a row that crashed two workers is refused."""
 
     # when a worker is examined
     warming_seconds: float = 0.5
-    """Time between looks at a worker that was never ready."""
+    """Time between checks of a worker that was never ready."""
     check_seconds: float = 2.0
-    """Time between looks at a ready worker; one that was idle so long is given a canary."""
+    """Time between checks of a ready worker; one that was idle this long gets a canary."""
     canary_seconds: float = 30.0
     """The longest time between two canaries of a ready worker, however busy it is."""
     quarantine_seconds_min: float = 0.25

@@ -1,11 +1,12 @@
-"""Rows that a worker was lost with, and what is known to end workers.
+"""Rows that a worker was computing when it was lost, and rows known to crash workers.
 
-When a worker is lost, any row that it had may be why. Each is then sent in a call of its own, and
-a worker is given one such row at a time, beside all that is not suspected. So the row that costs a
-second worker is known: its request ends, and its digest is refused for a while, whoever sends it
-and with whatever else. An answer bears a row out.
+When a worker is lost, any row that it had may be the reason. Each is then sent in its own call, and
+a worker gets one such row at a time, besides everything that is not suspected. So if a second
+worker is lost, the row that caused it is known: its request ends, and its digest is refused for a
+while, whoever sends it and in whatever request. An answer clears a row.
 
-It is sent again after a pause, or workers that somebody ends at one moment would accuse it too.
+It is sent again after a pause; otherwise, workers that someone stops at the same moment would count
+against it too.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from gateway.data_plane.routing.request import Attempt, Shard
 from gateway.data_plane.routing.settings import RoutingSettings
 
 LOSSES_MAX = 2
-"""Workers that a row may cost."""
+"""How many workers a row may crash."""
 PAUSE_SECONDS = 0.1
-"""How long a row waits after a loss: by then, others that were ended at that moment are closed."""
+"""How long a row waits after a loss: by then, other workers stopped at the same moment are
+closed."""
 _REFUSED_MAX = 1_024
 """Digests that are remembered; the oldest is forgotten."""
 
@@ -48,14 +50,14 @@ class Suspects:
             shard.losses = LOSSES_MAX if is_sure else 1
 
     def hold(self, shard: Shard) -> None:
-        """Let a suspected shard wait for its turn, row by row."""
+        """Queue a suspected shard for its turn, row by row."""
         if shard in self.out:
             self.out.remove(shard)
         shard.not_before = self._clock() + PAUSE_SECONDS
         self.waiting += _rows_of(shard) if shard.size > 1 else [shard]
 
     def turn(self, workers: int) -> Iterator[Shard]:
-        """Return whose turn it is: no more are out than there are workers."""
+        """Return the next row: no more are out than there are workers."""
         now = self._clock()
         self.out = [shard for shard in self.out if shard.open]
         while self.waiting and len(self.out) < max(1, workers):
@@ -91,12 +93,12 @@ class Suspects:
 
 
 def digest_of(row: TokenRow) -> str:
-    """Return what a row is known by in logs, whatever its dimensions: its text can't be read."""
+    """Return a row's name in logs, whatever its dimensions: its text can't be recovered from it."""
     return sha256(row.ids).hexdigest()[:32]
 
 
 def _rows_of(shard: Shard) -> list[Shard]:
-    """Put a shard for each row in the place of a shard."""
+    """Replace a shard by one shard per row."""
     request, rows = shard.request, shard.rows
     parts = [
         Shard(

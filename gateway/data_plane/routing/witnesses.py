@@ -1,16 +1,16 @@
-"""Second opinions: one row, asked at several workers, and whom their answers disprove.
+"""Second opinions: the same row at several workers, and which workers the answers disprove.
 
-A worker that lies must not know when it is tested. So now and then a call of real work carries one
-row more, at a random place and of the call's own dimensions: a golden row, or a row of real work
-that another worker computed lately. Its vector is compared and goes to nobody. Examinations ask
-such rows too, among the golden ones.
+A worker that lies must not know when it is tested. So now and then a call of real work carries an
+extra row, at a random place and with the call's own dimensions: a golden row, or a row of real work
+that another worker computed recently. Its vector is compared and delivered to nobody. Examinations
+use such rows too, among the golden ones.
 
-- A worker that says something else than a golden row, or than two workers, is disproved.
-- Two workers that disagree are in doubt, both: the next call to a third one carries that row, and
-  both are examined with rows on which two workers agreed before.
-- A worker is asked the same row twice at most, so that nothing is won by learning rows.
+- A worker that disagrees with a golden row, or with two workers, is disproved.
+- Two workers that disagree are both in doubt: the next call to a third one carries that row, and
+  both are examined with rows that two workers agreed on before.
+- A worker gets the same row at most twice, so that learning rows gains nothing.
 
-Only rows of a revision with golden rows are compared: those say how close is equal.
+Only rows of a revision with golden rows are compared: those define how close counts as equal.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ COSINE_MIN = 0.995
 ROWS_MAX = 64
 """Rows of real work that are kept, with their vectors."""
 RIDE_SHARE = 0.01
-"""Share of all tokens that is spent on rows that ride along."""
+"""Share of all tokens spent on rows that ride along."""
 EXAMINED_ROWS = 3
 """Rows of real work in one examination."""
 
 ROW_TOKENS_MAX = 512
 """Longer rows are not kept: they would delay the call that they ride along in."""
 _GOLDEN_SHARE = 0.25
-"""Share of golden rows among those that ride along, where there are others."""
+"""Share of golden rows among those that ride along, if there are others."""
 _SIGHTINGS_MAX = 2
 """How often one worker gets the same row from us."""
 _URGENT_RIDES = 64
@@ -73,7 +73,7 @@ class Witnesses:
         self._rows: deque[Testimony] = deque(maxlen=ROWS_MAX)
 
     def expect(self, golden: Mapping[str, Sequence[GoldenRow]]) -> None:
-        """Take other golden rows, by revision; what was heard before counts no more."""
+        """Take other golden rows, by revision; earlier answers no longer count."""
         self._rows.clear()
         self._golden.clear()
         self.ride_at = 0.0 if golden else math.inf
@@ -91,7 +91,7 @@ class Witnesses:
                     self._golden.setdefault((revision, dimensions), []).append(known)
 
     def rider(self, worker: Worker, rows: Sequence[TokenRow], sent_tokens: int) -> Rider | None:
-        """Return the row that rides along with those of a call; None: it carries none."""
+        """Return the row that rides along in a call; None: the call carries none."""
         self.urgent = max(0, self.urgent - 1)
         dimensions = rows[0].dimensions
         fresh = [
@@ -134,7 +134,7 @@ class Witnesses:
         return lie, [*vectors[:place], *vectors[place + 1 :]]
 
     def compare(self, known: Testimony, worker: Worker, vector: memoryview) -> str:
-        """Compare a worker's answer with what is known; returns why it is a lie, or nothing.
+        """Compare a worker's answer with what is known; returns why it is a lie, if it is.
 
         Others that it disproves are taken out; those in doubt are examined.
         """
@@ -181,7 +181,7 @@ class Witnesses:
         return chosen
 
     def _verdict(self, known: Testimony, worker: Worker, vector: memoryview) -> Verdict:
-        """Say whom an answer disproves. That of a worker that isn't ready proves nothing else."""
+        """Say whom an answer disproves. A worker that isn't ready can only disprove itself."""
         truth = known.truth
         claims = known.claims if truth is None else [truth]
         fits = [claim for claim in claims if cosine(claim.vector, vector) >= known.least]
@@ -201,7 +201,7 @@ class Witnesses:
         )
 
     def _askable(self, worker: Worker, revision: str) -> Iterator[Testimony]:
-        """Yield the rows that a worker may be asked: to learn something, or to see if it lies."""
+        """Yield the rows that a worker may be asked, to learn something or to see if it lies."""
         for known in self._rows:
             settled = known.truth is not None
             if (
@@ -213,7 +213,7 @@ class Witnesses:
 
 
 def _agreed(claims: Sequence[Claim]) -> Claim | None:
-    """Return what more workers say than say anything else, but two at least."""
+    """Return what most workers say, if at least two say it."""
     first, *others = sorted(claims, key=lambda claim: -len(claim.workers))
     second = len(others[0].workers) if others else 1
     return first if len(first.workers) > second else None
@@ -228,7 +228,7 @@ class Claim(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Testimony:
-    """One row, and what is said to be its vector."""
+    """One row, and what workers say its vector is."""
 
     row: TokenRow
     least: float
@@ -252,7 +252,7 @@ class Testimony:
 
     @property
     def stands(self) -> bool:
-        """Whether who gave the first vector was never out since: else it speaks against nobody."""
+        """Whether the first vector's worker was never out since; otherwise it proves nothing."""
         by = self.by
         return by is not None and by.ready and by.healthy_since == self.since
 
@@ -262,7 +262,7 @@ class Testimony:
         return [worker for claim in self.claims for worker in claim.workers]
 
     def reason(self, vector: memoryview | bytes) -> str:
-        """Say why a worker is disproved that gave this vector."""
+        """Say why a worker that gave this vector is disproved."""
         best = max(cosine(claim.vector, vector) for claim in self.claims if claim.vector != vector)
         by = "a row that other workers computed" if self.revision else "a golden row"
         return f"disproved by {by}, asked unseen: cosine {best:.4f}"
@@ -283,7 +283,7 @@ class Verdict(NamedTuple):
 
 
 class Disproved(WorkerFault):
-    """Others know the vector of a row, and it gave another: none of its vectors is believed."""
+    """Others know a row's vector, and it gave a different one: none of its vectors is trusted."""
 
 
 def cosine(one: memoryview | bytes, other: memoryview | bytes) -> float:

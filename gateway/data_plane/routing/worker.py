@@ -1,4 +1,4 @@
-"""One worker as this gateway knows it: its state, its speed, its calls, and what counts against it.
+"""One worker as this gateway sees it: its state, its speed, its calls, and what counts against it.
 
 Its predicted time is a line (seconds = a + b * tokens), calibrated when it is taken in, times a
 slowdown factor: an average of observed over predicted that rises fast, falls slowly and fades with
@@ -19,7 +19,7 @@ from gateway.data_plane.routing.settings import RoutingSettings
 from gateway.snapshots import WorkerChange, WorkerState, WorkerView
 
 SPLIT_TOKENS_MIN = 512
-"""Shards for a slow worker are not made smaller than this: each call has a cost of its own."""
+"""Shards for a slow worker are not made smaller than this: each call has its own cost."""
 EJECT_FACTOR = 20.0
 """Slower than the others' median by this: quarantine."""
 WINDOW_SHARE_START = 0.25
@@ -27,12 +27,12 @@ WINDOW_SHARE_START = 0.25
 CALLS_MAX = 12
 """Calls in flight at a worker, whatever their size; fewer than its client's connections."""
 BUSY_SECONDS_MAX = 5.0
-"""The longest rest of a busy worker; one that asks for more is asked again."""
+"""The longest rest of a busy worker; one that asks for more is tried again anyway."""
 HISTORY_MAX = 16
 """Changes of state that are remembered."""
 
 _SPLIT_SECONDS_MAX = 0.1
-"""A shard takes no longer than this where its size can help it: a CPU needs smaller ones."""
+"""A shard takes no longer than this if its size can be adjusted: a CPU needs smaller ones."""
 _WINDOW_SHARE_STEP = 0.05
 """What each good answer adds to the share of the window."""
 _BUSY_WINDOW_FACTOR = 0.7
@@ -59,7 +59,7 @@ _SLOW_NOISE_SECONDS = 0.005
 NEW = frozenset({WorkerState.DISCOVERED, WorkerState.WARMING, WorkerState.CALIBRATING})
 """States of a worker that was never ready, or has to begin again."""
 TRUSTED = frozenset({WorkerState.READY, WorkerState.DRAINING, WorkerState.GONE})
-"""States in which an answer that is still under way is believed."""
+"""States in which an answer that is still under way is trusted."""
 
 
 _numbers = count()
@@ -77,7 +77,7 @@ class Worker:
         notify: Callable[[Worker], None],
         moved: Callable[[Worker], None],
     ) -> None:
-        """`notify` hears of each new state, `moved` of all that changes when it would finish."""
+        """`notify` gets each new state, `moved` all that changes when it would finish."""
         self.url = url
         self.number = next(_numbers)
         """The lower, the older."""
@@ -95,7 +95,7 @@ class Worker:
         self.tokens = 0
         self.calls = 0
         self.suspects = 0
-        """Calls with rows that a worker was lost with before."""
+        """Calls with rows that a worker was computing when it was lost."""
         self.window_share = WINDOW_SHARE_START
         self.rest_until = 0.0
         self.used_at = now
@@ -114,7 +114,7 @@ class Worker:
         self.examine_at = now
         self.examinations = 0
         self.proved_at: float | None = None
-        """When it last answered a canary well."""
+        """When it last passed a canary."""
         self.passes = 0
         self.healthy_since = now
 
@@ -136,7 +136,7 @@ class Worker:
         self._notify(self)
 
     def takes(self, rows: int, tokens: int) -> bool:
-        """Whether one call can hold so many rows and tokens at all."""
+        """Whether one call can hold this many rows and tokens at all."""
         info = self.info
         return info is not None and rows <= info.rows_max and tokens <= info.batch_tokens_max
 
@@ -149,7 +149,8 @@ class Worker:
     def room(self, now: float, *, waiting_tokens: int, window_tokens: float) -> float:
         """Tokens that may be sent to it now; an idle worker takes any shard.
 
-        After the first few calls the next one must be full: what arrives meanwhile leaves together.
+        After the first few calls the next one must be full: what arrives in the meantime is sent
+        together.
         """
         if now < self.rest_until or self.calls >= CALLS_MAX or self.answerers.doubted:
             return 0.0
@@ -163,11 +164,11 @@ class Worker:
         return min(window_tokens, timely) * self.window_share - self.tokens
 
     def predicted(self, tokens: int, now: float) -> float:
-        """Seconds until it would have computed so many more tokens."""
+        """Seconds until it would have computed this many more tokens."""
         return self.speed.predicted(self.tokens + tokens, now)
 
     def late(self, tokens: int, deadline: float, now: float) -> bool:
-        """Whether it would have computed so many more tokens only after a deadline."""
+        """Whether it would have computed this many more tokens only after a deadline."""
         return now + self.predicted(tokens, now) > deadline
 
     def begin(self, tokens: int, now: float) -> None:
@@ -243,7 +244,7 @@ class Speed:
     """The predicted time of one worker."""
 
     def __init__(self, moved: Callable[[], None] = lambda: None) -> None:
-        """`moved` hears of each change that time alone doesn't make."""
+        """`moved` is told about each change that time alone doesn't cause."""
         self._moved = moved
         self.base_seconds = 0.005
         self.token_seconds = 1e-5
@@ -259,7 +260,7 @@ class Speed:
         self._moved()
 
     def expected(self, tokens: int) -> float:
-        """Seconds for so many tokens when the worker is well."""
+        """Seconds for this many tokens when the worker is healthy."""
         return self.base_seconds + self.token_seconds * tokens
 
     def slow(self, now: float) -> float:
@@ -269,11 +270,11 @@ class Speed:
         return 1.0 + (self._factor - 1.0) * math.exp((self._at - now) / SLOW_DECAY_SECONDS)
 
     def predicted(self, tokens: int, now: float) -> float:
-        """Seconds for so many tokens as the worker is now."""
+        """Seconds for this many tokens in the worker's current state."""
         return self.slow(now) * self.expected(tokens)
 
     def rate(self, now: float) -> float:
-        """Tokens a second as the worker is now."""
+        """Tokens per second in the worker's current state."""
         return 1.0 / (self.token_seconds * self.slow(now))
 
     def observe(self, seconds: float, tokens: int, now: float) -> None:

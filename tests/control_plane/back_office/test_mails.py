@@ -90,7 +90,7 @@ async def test_a_mail_that_is_sent_meanwhile_stays_sent(books: Database, monkeyp
 
     monkeypatch.setattr(upkeep, "read", slow)
     async with books.write() as connection:
-        with pytest.raises(upkeep.CannotRetry, match="meanwhile"):
+        with pytest.raises(upkeep.CannotRetry, match="in the meantime"):
             await mails.resend(connection, operator, mail_id, lifetime=DAY, reason="x")
 
 

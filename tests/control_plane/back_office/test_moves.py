@@ -110,7 +110,7 @@ async def test_above_the_limit_a_second_operator_approves(desk: Desk):
         (need,) = await needs.orders(connection, datetime.now(UTC))
     assert (need.subject, need.words) == (
         "acme",
-        "$101.00 ordered by mia@example.com waits for a second operator",
+        "$101.00 ordered by mia@example.com is waiting for a second operator",
     )
     with pytest.raises(NotPermitted, match="finance, does not allow"):
         await desk.moves.approve(mia, asked.order_id)
@@ -178,7 +178,7 @@ async def test_who_lost_their_role_moves_nothing_any_more(desk: Desk):
     async with desk.database.read() as connection:
         failed = await approvals.find(connection, asked.order_id)
         (need,) = await needs.orders(connection, datetime.now(UTC))
-    assert need.words.startswith("an order of $200.00 failed")
+    assert need.words.startswith("a money order of $200.00 failed")
     assert (failed.state, failed.problem) == (
         "failed",
         "The operator who ordered this may no longer move money.",

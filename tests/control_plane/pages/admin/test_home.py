@@ -126,7 +126,7 @@ async def test_the_numbers_stand_beside_those_of_the_same_weekday(
     assert f"+50% on last {midnight:%a}" in text
     assert "1.00%" in text
     assert "150 ms" in text
-    assert f"{day_text(midnight)}, 00:00: 100 answers, 3 failed" in text
+    assert f"{day_text(midnight)}, 00:00: 100 responses, 3 failed" in text
 
 
 async def test_the_rules_say_when_something_is_told(browser: Browser, gateway: Process):
