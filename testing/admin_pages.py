@@ -27,9 +27,12 @@ LEFT_OUT = frozenset({"/admin/enroll", "/admin/verify", "/admin/snooze"})
 
 async def examples(database: Database) -> dict[str, list[str]]:
     """Return what stands in the addresses' parts, for a crowd in this database."""
-    named = text("SELECT crowd_id('owner', 7), crowd_id('mail', 6), crowd_id('incident', 7)")
+    named = text(
+        "SELECT crowd_id('owner', 7), crowd_id('mail', 6), crowd_id('incident', 7), "
+        "crowd_id('request', 70007)"
+    )
     async with database.read() as connection:
-        organization_id, mail_id, incident_id = (await connection.execute(named)).one()
+        organization_id, mail_id, incident_id, request_id = (await connection.execute(named)).one()
     owner, _, name = STELLA.partition("/")
     return {
         "organization_id": [str(organization_id)],
@@ -37,6 +40,7 @@ async def examples(database: Database) -> dict[str, list[str]]:
         "mail_id": [str(mail_id)],
         "event_id": ["evt_51"],
         "incident_id": [str(incident_id)],
+        "request_id": [str(request_id)],
         "owner": [owner],
         "name": [name],
     }

@@ -11,7 +11,7 @@ from gateway.control_plane.accounts.keys import ApiKeys
 from gateway.control_plane.billing import credit
 from gateway.control_plane.catalog import golden
 from gateway.control_plane.demand import waitlist
-from gateway.identifiers import new_id
+from gateway.identifiers import made_at_ms, new_id
 from gateway.keyring import Keyring
 from gateway.storage.database import Database
 from gateway.storage.tables import (
@@ -19,6 +19,7 @@ from gateway.storage.tables import (
     demand_votes,
     incidents,
     payments,
+    request_log,
     stripe_events,
     usage_hours,
 )
@@ -58,6 +59,21 @@ async def put_incident(database: Database, model: str) -> str:
     async with database.write() as connection:
         await connection.execute(insert(incidents).values(id=incident_id, model_id=model, **values))
     return incident_id
+
+
+async def put_request(database: Database, customer: Customer, key_id: str) -> str:
+    """Log a request that was refused; return its id."""
+    request_id = new_id()
+    began = datetime.fromtimestamp(made_at_ms(request_id) / 1000, UTC)
+    async with database.write() as connection:
+        await connection.execute(
+            insert(request_log).values(
+                organization_id=customer.id, request_id=request_id, key_id=key_id, model_id="",
+                created_at=began, status=404, code="model_not_found", latency_ms=2, tokens=None,
+                original_id=None, missed=0,
+            )
+        )  # fmt: skip
+    return request_id
 
 
 async def put_odd_payment(database: Database, buyer: Customer) -> str:

@@ -125,6 +125,13 @@ SELECT crowd_id('gateway', g), m.id, 'http://10.0.0.' || w || ':8080', replace('
 FROM (SELECT id
 FROM models ORDER BY id LIMIT LIVE) AS m, generate_series(1, 2) AS g, generate_series(1, 3) AS w;
 
+-- step: request_log
+INSERT INTO request_log (organization_id, request_id, key_id, model_id, created_at, status, code, latency_ms, tokens,
+    original_id, missed)
+SELECT crowd_id('owner', i), crowd_id('request', i * 10000 + n), crowd_id('key', i), '', now(), CASE n % 2 WHEN 0 THEN 200 ELSE 404
+    END, CASE n % 2 WHEN 0 THEN '' ELSE 'model_not_found' END, 30, NULL, NULL, 0
+FROM generate_series(1, 1000) AS n, generate_series(1, 100) AS i;
+
 -- step: incidents
 INSERT INTO incidents (id, model_id, started_at, ended_at)
 SELECT crowd_id('incident', h), m.id, now() - make_interval(hours => CAST(h AS integer)), CASE h WHEN 0 THEN NULL

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import msgspec
@@ -15,7 +16,7 @@ from sqlalchemy import Select, Text, cast, literal, null, or_, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.back_office.directory import begins
-from gateway.identifiers import is_id
+from gateway.identifiers import is_id, made_at_ms
 from gateway.storage.tables import (
     api_keys,
     memberships,
@@ -25,6 +26,7 @@ from gateway.storage.tables import (
     payment_disputes,
     payment_refunds,
     payments,
+    request_log,
     stripe_events,
     usage_events,
     users,
@@ -37,6 +39,8 @@ HITS_MAX = 20
 WORDS_MAX = 300
 """Longest search."""
 
+_CLOSE = timedelta(milliseconds=1)
+"""How far the time of a row may be from that of its id: a rounding."""
 _STRIPE = re.compile(r"(cus|pi|ch|py|cs|du|dp|re|pyr|evt|in|pm)_\w+")
 _KEY_END = re.compile(r"(?:sk-)?[….]{0,3}([0-9A-Za-z]{4}|[0-9A-Za-z]{6})")
 """How a key ends: its last four characters, or its checksum, which the four are the end of."""
@@ -59,6 +63,8 @@ class Hit(msgspec.Struct, frozen=True, kw_only=True):
             return f"/admin/mail/{self.id}"
         if self.kind == "event":
             return f"/admin/events/{self.id}"
+        if self.kind == "request":
+            return f"/admin/organizations/{self.organization_id}/request-log/{self.id}"
         if self.kind == "key":
             return f"/admin/keys?ends={self.words[-4:]}&organization={self.organization_id}"
         if self.organization_id:
@@ -174,7 +180,12 @@ async def _by_id(connection: AsyncConnection, words: str) -> list[Hit]:
 
 
 async def _requests(connection: AsyncConnection, words: str) -> list[Hit]:
-    """Look for a charged request by its id, which says in which partition it is."""
+    """Look for a request by its id: in the ledger, else in the log."""
+    return await _charged(connection, words) or await _logged(connection, words)
+
+
+async def _charged(connection: AsyncConnection, words: str) -> list[Hit]:
+    """Look for a charged request: its id says in which partition it is."""
     query = (
         _hit(
             "request",
@@ -187,6 +198,26 @@ async def _requests(connection: AsyncConnection, words: str) -> list[Hit]:
     )
     return [
         msgspec.structs.replace(hit, note=f"{int(hit.note):,} tokens")
+        for hit in await _read(connection, query)
+    ]
+
+
+async def _logged(connection: AsyncConnection, words: str) -> list[Hit]:
+    """Look for a request of the log, which has an index of times: the id says when it began."""
+    try:
+        began = datetime.fromtimestamp(made_at_ms(words) / 1000, UTC)
+        between = began - _CLOSE, began + _CLOSE
+    except (OverflowError, ValueError):  # an id that was not made at a time
+        return []
+    log = request_log.c
+    said = cast(log.status, Text) + literal(" ", Text) + log.code
+    query = (
+        _hit("request", log.request_id, log.model_id, note=said)
+        .join(organizations, organizations.c.id == log.organization_id)
+        .where(log.created_at.between(*between), log.request_id == words)
+    )
+    return [
+        msgspec.structs.replace(hit, words=hit.words or "unknown model")
         for hit in await _read(connection, query)
     ]
 

@@ -19,7 +19,8 @@ from gateway.data_plane.tallies import ERRORS_FROM
 from gateway.identifiers import first_id, is_id
 from gateway.storage.tables import api_keys, credit_lots, request_log, usage_events
 
-Outcome = Literal["", "success", "errors"]
+Outcome = Literal["", "success", "errors", "4xx", "5xx"]
+_SERVER_ERRORS_FROM = 500
 _STATUS_OK = 200
 
 
@@ -94,9 +95,12 @@ async def page(
     query = _logged(organization_id).order_by(log.request_id.desc()).limit(limit)
     if before:
         query = query.where(log.request_id < before if is_id(before) else false())
-    if chosen.outcome:
-        is_error = log.status >= ERRORS_FROM
-        query = query.where(is_error if chosen.outcome == "errors" else ~is_error)
+    if chosen.outcome in {"errors", "4xx", "5xx"}:
+        lowest = _SERVER_ERRORS_FROM if chosen.outcome == "5xx" else ERRORS_FROM
+        query = query.where(log.status >= lowest)
+    if chosen.outcome in {"success", "4xx"}:
+        above = _SERVER_ERRORS_FROM if chosen.outcome == "4xx" else ERRORS_FROM
+        query = query.where(log.status < above)
     if chosen.code:
         query = query.where(log.code == chosen.code)
     if chosen.key_id:

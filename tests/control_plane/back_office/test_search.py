@@ -8,9 +8,9 @@ from sqlalchemy import insert, update
 from gateway.control_plane.accounts import users
 from gateway.control_plane.accounts.addresses import Address
 from gateway.control_plane.back_office.search import search
-from gateway.identifiers import new_id
+from gateway.identifiers import made_at_ms, new_id
 from gateway.storage.database import Database
-from gateway.storage.tables import outbox, payments, stripe_events, usage_events
+from gateway.storage.tables import outbox, payments, request_log, stripe_events, usage_events
 from testing.gateways import MODEL, Ledger
 from testing.payments import Payment
 
@@ -90,4 +90,19 @@ async def test_requests(database: Database, owner: Ledger):
     async with database.read() as connection:
         (hit,) = await search(connection, request_id)
     assert (hit.kind, hit.words, hit.note) == ("request", MODEL, "1,200 tokens")
-    assert hit.href == f"/admin/organizations/{owner.organization_id}"
+    assert hit.href == f"/admin/organizations/{owner.organization_id}/request-log/{request_id}"
+
+
+async def test_requests_that_were_not_charged(database: Database, owner: Ledger):
+    request_id = new_id()
+    began = datetime.fromtimestamp(made_at_ms(request_id) / 1000, UTC)
+    async with database.write() as connection:
+        await connection.execute(
+            insert(request_log).values(
+                organization_id=owner.organization_id, request_id=request_id, key_id=owner.key_id,
+                model_id="", created_at=began, status=404, code="model_not_found", latency_ms=1,
+                tokens=None, original_id=None, missed=0,
+            )
+        )  # fmt: skip
+    assert await found(database, request_id) == [("request", "unknown model", "acme")]
+    assert await found(database, new_id()) == []

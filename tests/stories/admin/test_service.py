@@ -8,8 +8,17 @@ import pytest
 from playwright.sync_api import expect
 
 from gateway.dates import day_text
-from testing.admin_rows import NOW, await_launch, make_key, put_event, put_incident, put_vote, use
-from testing.admin_steps import do_to_many, open_organization, pick, rail
+from testing.admin_rows import (
+    NOW,
+    await_launch,
+    make_key,
+    put_event,
+    put_incident,
+    put_request,
+    put_vote,
+    use,
+)
+from testing.admin_steps import do_to_many, open_organization, pick, rail, tab
 from testing.admin_stories import Kind, Office, tells
 from testing.back_office import Acted
 from testing.mailbox import Mailbox, put_mail
@@ -29,6 +38,31 @@ def test_the_rail_is_one_column(office: Office):
     )
     assert len(edges) > 10
     assert len(set(edges)) == 1
+
+
+def test_a_customers_request_is_found_by_its_id(office: Office):
+    ada = office.customer("calls")
+    key_id = office.run(make_key(office.database, ada, "production"))
+    request_id = office.run(put_request(office.database, ada, key_id))
+    page = office.page("read")
+    find = page.get_by_role("searchbox", name="Find")
+    find.fill(request_id)
+    find.press("Enter")
+    page.get_by_role("link", name="unknown model").click()
+    expect(page.get_by_role("heading", level=2).first).to_have_text("404 model_not_found")
+    expect(page.get_by_role("main")).to_contain_text("What to do:")
+    office.look(page, "organization-request")
+    page.get_by_role("link", name="More about this error").click()
+    expect(page.locator(":target")).to_contain_text("model_not_found")
+    page.go_back()
+    tab(page, "Requests")
+    page.get_by_label("Outcome").select_option("Errors 5xx")
+    page.get_by_role("button", name="Show").click()
+    expect(page.get_by_text("No requests match.")).to_be_visible()
+    page.get_by_label("Outcome").select_option("Errors 4xx")
+    page.get_by_role("button", name="Show").click()
+    expect(page.get_by_role("region", name="Requests").get_by_role("row")).to_have_count(2)
+    office.look(page, "organization-requests")
 
 
 @tells("/admin/snooze", "/admin/snooze/end")

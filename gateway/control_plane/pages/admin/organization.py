@@ -159,7 +159,7 @@ async def show_tab(
 def tabs(organization_id: str) -> list[tuple[str, str, None]]:
     """Return the tabs of an organization's pages."""
     own = f"{PATH}/{organization_id}"
-    return [(own, "Overview", None)] + [
+    return [(own, "Overview", None), (f"{own}/request-log", "Requests", None)] + [
         (f"{own}/{slug}", words, None) for slug, (words, _) in SHEETS.items()
     ]
 

@@ -17,12 +17,12 @@ from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.billing import first_calls
 from gateway.control_plane.catalog.listings import Listing, Shelf
 from gateway.control_plane.pages.console.key_forms import NewKeyForm, prefilled
-from gateway.control_plane.pages.console.requests import error_of
 from gateway.control_plane.status import logged_requests
 from gateway.control_plane.web import snippets
 from gateway.control_plane.web.forms import FormPage, RefusedForm, post_form
 from gateway.control_plane.web.recording import MemberTrail
 from gateway.control_plane.web.rendering import Render, is_fragment
+from gateway.control_plane.web.request_list import error_of
 from gateway.control_plane.web.visitors import having
 from gateway.identifiers import is_id
 from gateway.settings import Settings

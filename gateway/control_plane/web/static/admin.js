@@ -22,7 +22,7 @@ document.addEventListener("click", (event) => {
 
 // On a phone the rail is one line: the page that is open stands in it where one sees it.
 const here = document.querySelector(".rail [aria-current]");
-const pages = here?.closest(".pages");
+const pages = here?.closest(".groups");
 if (pages) pages.scrollLeft = here.offsetLeft - pages.offsetLeft - pages.clientWidth / 3;
 
 const lines = () => [...document.querySelectorAll("[data-line]")];

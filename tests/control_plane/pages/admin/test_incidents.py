@@ -38,7 +38,7 @@ async def an_ended_one(gateway: Process) -> str:
 async def test_open_ones_come_first_with_whose_words(browser: Browser, gateway: Process):
     await sign_in_operator(browser, gateway, "ops@acme.example", "operator")
     assert "Every live model has a ready worker." in (await browser.get("/admin/incidents")).text
-    going = await incident(gateway, MINILM, NOW - timedelta(minutes=7), None)
+    going = await incident(gateway, MINILM, datetime.now(UTC) - timedelta(minutes=7), None)
     ended = await an_ended_one(gateway)
     async with gateway.core.database.write() as connection:
         await back_office.post(

@@ -138,6 +138,8 @@ async def test_filters_are_in_the_address_and_say_only_what_was_asked(
 
     assert await asked(outcome="errors") == {refused, missing}
     assert await asked(outcome="success") == {old}
+    assert await asked(outcome="4xx") == {refused, missing}
+    assert await asked(outcome="5xx") == set()
     assert await asked(code="model_not_found") == {missing}
     assert await asked(key=key) == {refused, old}
     assert await asked(model=MINILM) == {refused, old}
