@@ -6,6 +6,7 @@ commit is unknown, the counts are added again: these are statistics, not money.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
@@ -18,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway import wall
 from gateway.data_plane.tallies import AnswerEntry, AnswerTally, ErrorEntry
-from gateway.storage.database import Database, alone, insert_into
+from gateway.storage.database import Database, alone, in_parts, insert_into
 from gateway.storage.tables import (
     answer_days,
     answer_hours,
@@ -60,10 +61,11 @@ class Answered:
         """Write the counts; on an error they are kept for the next time."""
         with self._tally.draining() as counts:
             if counts.answers:
+                rows = await _rows(counts.answers, counts.errors)
                 async with self._database.write() as connection:
                     # around a full hour, two processes would wait for each other's days
                     await alone(connection, "answers")
-                    for table, sums in _rows(counts.answers, counts.errors).items():
+                    for table, sums in rows.items():
                         await _add(connection, table, sums)
 
 
@@ -125,19 +127,21 @@ async def forget_old(connection: AsyncConnection, days: int) -> None:
     await connection.execute(delete(latency_hours).where(latency_hours.c.hour < recent))
 
 
-def _rows(
+async def _rows(
     answers: Counter[AnswerEntry], errors: Counter[ErrorEntry]
 ) -> Mapping[Table, Counter[tuple[Any, ...]]]:
     """Return what is added to each table, by its primary key."""
     by_organization, by_model, by_hour, by_day = (Counter[tuple[Any, ...]]() for _ in range(4))
-    for one, count in answers.items():
-        organization_id, key_id, model_id = one.organization_id, one.key_id, one.model_id
-        hour = _start(one.hour)
-        by_organization[organization_id, hour, one.status_class, one.latency_ms] += count
-        by_model[hour, model_id, one.status_class, one.latency_ms] += count
-        if one.status_class == _SUCCESS:
-            by_hour[organization_id, hour, key_id, model_id, one.latency_ms] += count
-            by_day[organization_id, hour.date(), key_id, model_id, one.latency_ms] += count
+    for part in in_parts(answers.items()):
+        for one, count in part:
+            organization_id, key_id, model_id = one.organization_id, one.key_id, one.model_id
+            hour = _start(one.hour)
+            by_organization[organization_id, hour, one.status_class, one.latency_ms] += count
+            by_model[hour, model_id, one.status_class, one.latency_ms] += count
+            if one.status_class == _SUCCESS:
+                by_hour[organization_id, hour, key_id, model_id, one.latency_ms] += count
+                by_day[organization_id, hour.date(), key_id, model_id, one.latency_ms] += count
+        await asyncio.sleep(0)  # requests go on meanwhile
     return {
         answer_hours: by_organization,
         model_answers: by_model,
@@ -157,18 +161,12 @@ def _start(hour: int) -> datetime:
 
 
 async def _add(connection: AsyncConnection, table: Table, sums: Counter[tuple[Any, ...]]) -> None:
-    if not sums:
-        return
     keys = [column.name for column in table.primary_key]
     (counted,) = (column for column in table.columns if not column.primary_key)
     added = insert_into(connection, table)
-    rows = [
-        {**dict(zip(keys, key, strict=True)), counted.name: count}
-        for key, count in sorted(sums.items())  # in one order, so that processes never deadlock
-    ]
-    await connection.execute(
-        added.on_conflict_do_update(
-            index_elements=keys, set_={counted.name: counted + added.excluded[counted.name]}
-        ),
-        rows,
+    more = added.on_conflict_do_update(
+        index_elements=keys, set_={counted.name: counted + added.excluded[counted.name]}
     )
+    for part in in_parts(sorted(sums.items())):  # in one order, so that processes never deadlock
+        rows = [{**dict(zip(keys, key, strict=True)), counted.name: count} for key, count in part]
+        await connection.execute(more, rows)

@@ -7,6 +7,7 @@ organization has at most about `rows_max` rows, and none for longer than the ret
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway import wall
 from gateway.data_plane.recent_requests import RecentRequests, RequestEntry, Rooms
 from gateway.identifiers import made_at_ms
-from gateway.storage.database import Database, insert_into
+from gateway.storage.database import Database, in_parts, insert_into
 from gateway.storage.tables import request_log
 
 _AT_ONCE = 2_000
@@ -39,14 +40,17 @@ class RequestLog:
     async def flush(self) -> None:
         """Write down what was kept; on an error it is kept for the next time."""
         with self._recent.draining() as rooms:
-            rows = _rows(rooms)
-            if not rows:
+            if not rooms:
                 return
             async with self._database.write() as connection:
                 # again, if it was not known whether a commit had gone well
                 added = insert_into(connection, request_log).on_conflict_do_nothing()
-                await connection.execute(added, rows)
-        await self._trim(Counter(row["organization_id"] for row in rows))
+                for part in in_parts(_rows(rooms)):
+                    await connection.execute(added, part)
+        written = Counter[str]()
+        for (organization_id, _), room in rooms.items():
+            written[organization_id] += len(room.entries)
+        await self._trim(written)
 
     async def _trim(self, added: Counter[str]) -> None:
         """Remove the oldest rows of who has added many."""
@@ -87,15 +91,13 @@ async def forget_old(connection: AsyncConnection, days: int) -> int:
     return (await connection.execute(delete(request_log).where(named.in_(old)))).rowcount
 
 
-def _rows(rooms: Rooms) -> list[dict[str, Any]]:
-    """Return rows in one order, so that two processes never deadlock."""
-    rows = []
+def _rows(rooms: Rooms) -> Iterator[dict[str, Any]]:
+    """Yield the rows. No process writes another's requests, so none waits for another."""
     for room in rooms.values():
         missed = room.missed
         for entry in room.entries:
-            rows.append(_row(entry, missed))
+            yield _row(entry, missed)
             missed = 0
-    return sorted(rows, key=lambda row: (row["organization_id"], row["request_id"]))
 
 
 def _row(entry: RequestEntry, missed: int) -> dict[str, Any]:

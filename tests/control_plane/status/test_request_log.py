@@ -5,15 +5,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import func, insert, select, text
+from sqlalchemy import event, func, insert, select, text
 
 from gateway import wall
 from gateway.control_plane.status import request_log as log
+from gateway.control_plane.status.answers import Answered
 from gateway.control_plane.status.request_log import RequestLog
 from gateway.data_plane.recent_requests import RecentRequests, RequestEntry
+from gateway.data_plane.tallies import AnswerTally
 from gateway.identifiers import new_id
-from gateway.storage.database import Database
-from gateway.storage.tables import request_log
+from gateway.storage.database import ROWS_AT_ONCE, Database, count
+from gateway.storage.tables import answer_hours, latency_days, latency_hours, request_log
 from testing.gateways import open_api
 
 KEY = new_id()
@@ -106,6 +108,27 @@ async def test_a_process_that_ends_writes_down_what_it_kept(database: Database, 
         assert answer.status_code == 404
         assert await written(database, "request_id") == []
     assert await written(database, "code") == [("model_not_found",)]
+
+
+async def test_no_statement_holds_up_requests_for_long(database: Database):
+    kept = RecentRequests(entries_max=1_000, organization_entries_max=500)
+    tally = AnswerTally(entries_max=1_000)
+    for _ in range(2 * ROWS_AT_ONCE + 1):
+        kept.keep(entry(new_id()))
+        tally.answered(new_id(), KEY, "m", 200, "", 0.01)
+    sizes: list[int] = []
+
+    def note(_connection, _cursor, _statement, rows, _context, executemany) -> None:
+        if executemany:
+            sizes.append(len(rows))
+
+    event.listen(database.engine.sync_engine, "before_cursor_execute", note)
+    await RequestLog(database, kept, rows_max=10).flush()
+    await Answered(database, tally).flush()
+    assert max(sizes) == ROWS_AT_ONCE
+    async with database.read() as connection:
+        for table in (request_log, answer_hours, latency_hours, latency_days):
+            assert await count(connection, table) == 2 * ROWS_AT_ONCE + 1, table.name
 
 
 async def test_an_organization_keeps_its_newest_rows(database: Database):
