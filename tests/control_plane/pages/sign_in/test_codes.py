@@ -94,6 +94,17 @@ async def test_a_code_signs_in_the_very_address_that_it_was_sent_to(
     assert sent_to in (await browser.get("/console/settings")).text
 
 
+async def test_a_link_that_no_form_asked_for_has_no_code(browser: Browser, gateway: Process):
+    """Version 0.1 makes such links while it runs beside this one."""
+    await ask(browser, ADA)
+    code = await mailed_code(gateway, ADA)
+    async with gateway.core.database.write() as connection:
+        await connection.execute(update(mail_links).values(form=""))
+    page = await browser.submit("/sign-in/code", email=ADA, id="", code=code)
+    assert page.status_code == 400
+    assert "Sign out" not in page.text
+
+
 async def test_after_too_many_wrong_codes_only_the_link_works(browser: Browser, gateway: Process):
     form_id = await ask(browser, ADA)
     code = await mailed_code(gateway, ADA)
