@@ -23,7 +23,8 @@ def money(nanos: int, decimals_min: int = 2) -> str:
 
 def decimal(nanos: int) -> str:
     """Write nano-dollars as dollars for programs, always with nine decimals."""
-    return f"{nanos // 10**9}.{nanos % 10**9:09d}"
+    whole, fraction = divmod(abs(nanos), 10**9)
+    return f"{'-' if nanos < 0 else ''}{whole}.{fraction:09d}"
 
 
 def _string(value: Any) -> str:
