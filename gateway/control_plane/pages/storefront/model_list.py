@@ -129,10 +129,12 @@ async def provide_model_list(
 ) -> ModelList:
     """Provide the list of the request's filters to the handlers that say what it is about."""
     view = view if view == "cards" else ""
-    chosen = {
-        "q": q.strip(), "state": offered, "task": task, "dimensions": dimensions,
-        "license": licensed, "tokens": tokens, "price": price.strip(), "sort": sort, "view": view,
+    typed = {
+        "q": q, "state": offered, "task": task, "dimensions": dimensions, "license": licensed,
+        "tokens": tokens, "price": price, "sort": sort, "view": view,
     }  # fmt: skip
+    chosen = {name: value.strip() for name, value in typed.items()}
+    sort = chosen["sort"]
     refused, search = _search(chosen)
     measured = Measured(demand_counts.all_votes(), performances)
 

@@ -166,6 +166,10 @@ async def test_an_address_says_only_what_was_asked(browser: Browser):
     assert answer.status_code == 302
     assert answer.headers["location"] == "/models?q=stella"
     assert (await browser.get("/models?q=")).url.raw_path == b"/models"
+    # what is blank says nothing either: else it would lead to itself for good
+    for blank in ("state", "task", "sort", "tokens", "dimensions", "license"):
+        answer = await browser.http.get(f"/models?q=stella&{blank}=+", follow_redirects=False)
+        assert answer.headers["location"] == "/models?q=stella", blank
     part = await browser.http.get(typed, headers={"hx-request": "true"})
     assert part.status_code == 200
     assert part.headers["hx-replace-url"] == "/models?q=stella"
