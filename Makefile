@@ -8,6 +8,11 @@ BIN := .venv/bin
 TORCH_VERSION := 2.13.0
 TORCH := $(if $(PIP_FIND_LINKS),--find-links "$(PIP_FIND_LINKS)" torch==$(TORCH_VERSION),--require-hashes -r requirements/torch.txt)
 
+# three for two cores: while one waits for a process, a browser or a database, two compute
+WORKERS ?= 3
+# a test that runs make is not one of this make's jobs
+PYTEST := MAKEFLAGS= $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
 # where the environment forbids bytecode, each of the tests' processes would compile everything anew
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -24,10 +29,10 @@ run: .venv/run.stamp $(if $(STELLA_WEIGHTS),.venv/worker.stamp) ## Start everyth
 	@exec $(BIN)/gateway dev --port $(PORT) --data $(DATA) $(if $(STELLA_WEIGHTS),--stella-weights "$(STELLA_WEIGHTS)")
 
 test: .venv/deploy.stamp ## Run the suite against real servers (ARGS for pytest)
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(PYTEST) $(ARGS)
 
 test-long: .venv/deploy.stamp ## Run what is long by nature: browsers in every width, state machines, chaos
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m long $(ARGS)
+	$(PYTEST) -m long $(ARGS)
 
 check: lint types imports ## Lint, types and import directions
 

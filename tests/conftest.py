@@ -37,8 +37,14 @@ os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", servers.in_memory())
 
 LONGEST_FIRST = (
     "tests/stories/test_looks.py",
+    "tests/stories/test_admin_looks.py",
     "tests/benchmarks/",
+    "tests/stories/admin/",
+    "tests/guides/",
     "tests/deploy/test_chart_runs.py",
+    "tests/deploy/test_compose_runs.py",
+    "tests/deploy/test_alerts.py",
+    "tests/control_plane/back_office/test_two_doors.py",
     "tests/control_plane/payments/test_state_machine.py",
     "tests/data_plane/metering/test_machine.py",
     "tests/stories/",
@@ -48,6 +54,7 @@ LONGEST_FIRST = (
     "tests/data_plane/api/embeddings/test_stella.py",
     "tests/backends/stella/",
     "tests/data_plane/api/test_openapi.py",
+    "tests/data_plane/api/embeddings/test_faults.py",
     "tests/control_plane/web/test_forms.py",
     "tests/storage/test_migrate.py",
     "tests/data_plane/routing/test_properties.py",
