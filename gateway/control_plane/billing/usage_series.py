@@ -20,7 +20,7 @@ from gateway.storage.tables import total, usage_days, usage_hours
 Split = Literal["none", "model", "key"]
 
 
-class UsageCell(msgspec.Struct, frozen=True, kw_only=True):
+class UsageCell(msgspec.Struct, frozen=True):
     """What was used in one hour, or on one day, of one group; its name is empty for the rest."""
 
     at: datetime | date
@@ -56,7 +56,7 @@ async def cells(
         .where(*_where(table, organization_id, chosen), at >= _start(chosen.since, hourly=hourly))
         .group_by(at, group)
     )
-    return [UsageCell(**row) for row in found.mappings()]
+    return [UsageCell(*row) for row in found.all()]
 
 
 async def before(

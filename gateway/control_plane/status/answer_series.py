@@ -54,7 +54,7 @@ async def errors(
         .where(*_of(table, organization_id, chosen), _span(table, chosen.since, chosen.until))
         .group_by(at, group)
     )
-    return [(row[0], row[1], row[2]) for row in found]
+    return [(at, group, errors) for at, group, errors in found.all()]
 
 
 async def most_errors(
@@ -110,7 +110,7 @@ async def latencies(
         .group_by(at, table.c.latency_ms)
     )
     counts: dict[Slot, Counter[int]] = defaultdict(Counter)
-    for slot, bound, answers in found:
+    for slot, bound, answers in found.all():
         counts[slot][bound] = answers
     return counts
 

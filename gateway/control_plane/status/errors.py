@@ -17,7 +17,7 @@ SUMS_MAX = 10_000
 """Most sums by day, code and key that are read at once."""
 
 
-class ErrorSum(msgspec.Struct, frozen=True, kw_only=True):
+class ErrorSum(msgspec.Struct, frozen=True):
     """Errors of one day, code and key."""
 
     day: date
@@ -61,7 +61,7 @@ async def every_sum(
         .order_by(counted.desc(), *groups)
         .limit(SUMS_MAX)
     )
-    return [ErrorSum(**row) for row in found.mappings()]
+    return [ErrorSum(*row) for row in found.all()]
 
 
 def first_day(days: int) -> date:

@@ -48,7 +48,7 @@ async def by_owner(
         .group_by(*groups)
     )
     models, keys = defaultdict[str, Latencies](Counter), defaultdict[str, Latencies](Counter)
-    for model_id, key_id, bound, answers in found:
+    for model_id, key_id, bound, answers in found.all():
         models[model_id][bound] += answers
         keys[key_id][bound] += answers
     return {"model": models, "key": keys}
@@ -79,7 +79,7 @@ async def by_slot(
         .group_by(at, owner, table.c.latency_ms)
     )
     slots: dict[str, dict[Slot, Latencies]] = defaultdict(lambda: defaultdict(Counter))
-    for slot, name, bound, answers in found:
+    for slot, name, bound, answers in found.all():
         slots[name][slot][bound] = answers
     return slots
 

@@ -29,6 +29,7 @@ class StackedChart(msgspec.Struct, frozen=True, kw_only=True):
     """How wide a slot is."""
     columns: list[Column]
     """One for each slot, also where nothing is drawn."""
+    shapes: list[Shape]
     series: list[Drawn]
     marks: list[str]
     """Labels up the side: the whole height, half of it, zero."""
@@ -73,6 +74,15 @@ class BarPart(msgspec.Struct, frozen=True):
     hue: int
     y: float
     height: float
+
+
+class Shape(msgspec.Struct, frozen=True):
+    """The parts of one hue in all columns, drawn as one: an element for each would be hundreds."""
+
+    hue: int
+    goes_on: bool
+    path: str
+    """As SVG writes it."""
 
 
 class Column(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,11 +140,22 @@ def stacked(
         height=_HEIGHT,
         step=round(step, 2),
         columns=columns,
+        shapes=_shapes(columns),
         series=[Drawn(*one) for one in zip((s.name for s in series), hues, totals, strict=True)],
         marks=[mark(top), mark(top // 2), mark(0)],
         labels=labeled([slot.label for slot in slots]),
         nested=bool(nested),
     )
+
+
+def _shapes(columns: Sequence[Column]) -> list[Shape]:
+    paths: dict[tuple[int, bool], list[str]] = {}
+    for column in columns:
+        for part in column.parts:
+            paths.setdefault((part.hue, column.goes_on), []).append(
+                f"M{column.x:g} {part.y:g}h{column.width:g}v{part.height:g}h-{column.width:g}z"
+            )
+    return [Shape(*which, "".join(drawn)) for which, drawn in sorted(paths.items())]
 
 
 def _heights(values: Sequence[int]) -> list[int]:

@@ -47,6 +47,17 @@ def test_parts_stand_on_one_another_and_what_is_there_is_seen():
     assert not chart.is_empty
 
 
+def test_the_bars_of_a_hue_are_one_shape():
+    series = [Series(name=str(n), values=[n + 1] * 90) for n in range(3)]
+    chart = stacked(slots(90), series, str)
+    shapes = [(one.hue, one.goes_on, one.path.count("M")) for one in chart.shapes]
+    assert shapes == [(hue, last, 1 if last else 89) for hue in (1, 2, 3) for last in (False, True)]
+    last = chart.columns[-1]
+    assert chart.shapes[1].path == (
+        f"M{last.x:g} {last.parts[0].y:g}h{last.width:g}v{last.parts[0].height:g}h-{last.width:g}z"
+    )
+
+
 def test_what_is_nested_is_no_sum():
     chart = stacked(
         slots(1), [Series(name="p50", values=[30]), Series(name="p95", values=[40])], str,

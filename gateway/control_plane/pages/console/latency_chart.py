@@ -5,7 +5,6 @@ Percentiles don't add up, so keys and models are not stacked: each has a chart o
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 
@@ -23,7 +22,13 @@ from gateway.control_plane.status.answer_series import Slot
 from gateway.control_plane.status.answers import percentile
 from gateway.control_plane.status.latencies import Latencies, Measured, Owner
 from gateway.control_plane.web.formats import latency
-from gateway.control_plane.web.stacked_chart import SERIES_MAX, Series, StackedChart, stacked
+from gateway.control_plane.web.stacked_chart import (
+    SERIES_MAX,
+    BarTime,
+    Series,
+    StackedChart,
+    stacked,
+)
 
 _SHARES = (50, 95)
 
@@ -61,20 +66,22 @@ async def charted(
         parts = await latencies.by_slot(
             connection, organization_id, chosen, by=picked.split, owners=most
         )
-    highest = max(max(_percentiles(picked, one, 95)) for one in (slots, *parts.values()))
-    whole = _sum(slots.values())
+    times = picked.slots()
+    drawn, drawn_parts = _percentiles(times, slots), [_percentiles(times, parts[o]) for o in most]
+    highest = max(max(one[-1]) for one in (drawn, *drawn_parts))
+    bars, whole = list(times.values()), _sum(slots.values())
     return UsageChart(
         "Latency",
         " · ".join(f"{latency(percentile(whole, share))} p{share}" for share in _SHARES),
         _change(picked, whole, past),
-        _nested(picked, slots, highest),
+        _nested(bars, drawn, whole, highest),
         panels=[
             Panel(
                 names.get(owner, owner),
                 _change(picked, counts[owner], counts_before.get(owner, {})),
-                _nested(picked, parts[owner], highest),
+                _nested(bars, values, counts[owner], highest),
             )
-            for owner in most
+            for owner, values in zip(most, drawn_parts, strict=True)
         ],
         percentiles={
             by: {owner: _told(found) for owner, found in some.items()}
@@ -98,21 +105,27 @@ def _spans(picked: Picked) -> tuple[Measured, Measured]:
     )
 
 
-def _nested(picked: Picked, slots: Mapping[Slot, Latencies], highest: int) -> StackedChart:
+def _nested(
+    bars: Sequence[BarTime], drawn: Sequence[Sequence[int]], whole: Latencies, highest: int
+) -> StackedChart:
     """Draw p50 in p95, on a scale that ends above `highest`; what was not measured is a gap."""
     return stacked(
-        list(picked.slots().values()),
-        [Series(name=f"p{share}", values=_percentiles(picked, slots, share)) for share in _SHARES],
+        bars,
+        [
+            Series(name=f"p{share}", values=values)
+            for share, values in zip(_SHARES, drawn, strict=True)
+        ],
         lambda value: latency(value or None),
         mark=lambda value: latency(value) if value else "0",
-        nested=_told(_sum(slots.values())),
+        nested=_told(whole),
         least=highest,
     )
 
 
-def _percentiles(picked: Picked, slots: Mapping[Slot, Latencies], share: int) -> Sequence[int]:
-    """Return those of each bar; no latency is 0, so that stands for none."""
-    return [percentile(slots.get(slot, {}), share) or 0 for slot in picked.slots()]
+def _percentiles(times: Iterable[Slot], slots: Mapping[Slot, Latencies]) -> list[list[int]]:
+    """Return those of each bar, share by share; no latency is 0, so that stands for none."""
+    counts: list[Mapping[int, int]] = [slots.get(slot, {}) for slot in times]
+    return [[percentile(one, share) or 0 for one in counts] for share in _SHARES]
 
 
 def _told(counts: Latencies) -> list[str]:
@@ -125,4 +138,7 @@ def _change(picked: Picked, now: Mapping[int, int], then: Mapping[int, int]) -> 
 
 
 def _sum(counts: Iterable[Latencies]) -> Latencies:
-    return sum(counts, Counter[int]())
+    whole = Latencies()
+    for one in counts:
+        whole.update(one)
+    return whole

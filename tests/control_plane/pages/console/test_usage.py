@@ -35,7 +35,7 @@ async def test_usage_is_summed_by_day_key_and_model(gateway: Process, browser: B
     await use(gateway, 4_000, days_ago=3, model=STELLA)
     await use(gateway, 9_999, days_ago=45)
     page = (await browser.get("/console/usage")).text
-    assert page.count('class="bar hue-1') == 2
+    assert page.count('class="reach"') == 2
     assert "$0.000016" in page  # 2,000 tokens of today
     assert re.search(r'">2</td>\s*<td [^>]*>2,000</td>', page)
     assert "9,999" not in page
