@@ -48,6 +48,9 @@ def test_all_rooms_together_are_bounded_but_each_has_its_newest():
         ("p", False): (["last"], 1),
         ("q", False): (["last"], 1),
     }
+    for name in "efg":  # once they are drained, there is all the room again
+        recent.keep(entry(name))
+    assert drained(recent) == {("o", False): (["e", "f", "g"], 0)}
 
 
 def test_what_could_not_be_written_is_kept_before_what_came_since():

@@ -2,9 +2,11 @@
 
 from datetime import timedelta
 
+import pytest
 from sqlalchemy import delete, insert, update
 
 from gateway import wall
+from gateway.control_plane.demand import news
 from gateway.control_plane.demand.news import CatalogNews, NewsItem
 from gateway.identifiers import new_id
 from gateway.storage.database import Database
@@ -25,12 +27,14 @@ async def told(database: Database, tables: list[tuple]) -> list[NewsItem]:
         for table, row in tables:
             values = {"id": new_id(), "created_at": NOW} if table is not launches else {}
             await connection.execute(insert(table).values(values | row))
-    news = CatalogNews(database)
-    await news.refresh()
-    return list(news.items)
+    read = CatalogNews(database)
+    await read.refresh()
+    return list(read.items)
 
 
-async def test_news_are_of_live_models_since_their_launch(seeded: Database):
+async def test_news_are_of_live_models_since_their_launch(
+    seeded: Database, monkeypatch: pytest.MonkeyPatch
+):
     async with seeded.write() as connection:
         await connection.execute(delete(price_changes))
         await connection.execute(delete(model_prices))
@@ -50,6 +54,7 @@ async def test_news_are_of_live_models_since_their_launch(seeded: Database):
         [
             price(STELLA, 9, 9),  # before it was launched
             price(STELLA, 8, 5, id=launched),
+            (launches, {"model_id": MINILM, "price_id": launched, "launched_at": ago(4.5)}),
             (launches, {"model_id": STELLA, "price_id": launched, "launched_at": ago(5)}),
             price(STELLA, 7, 4),
             price(STELLA, 7, 3),  # the same again
@@ -59,10 +64,10 @@ async def test_news_are_of_live_models_since_their_launch(seeded: Database):
             price(MINILM, 1, 1, "flex"),
             price(SOON, 3, 8),
             price(SOON, 4, 2),  # it is not live
-            (launches, {"model_id": SOON, "price_id": launched, "launched_at": ago(1)}),
+            (launches, {"model_id": SOON, "price_id": launched, "launched_at": ago(9)}),
             change(MINILM, 9, 20),
             change(MINILM, 3, 30, "flex"),
-            change(STELLA, 2, 20, "flex"),  # it has no such price yet: the other one applies
+            change(STELLA, 2, 25, "flex"),  # it has no such price yet: the other one applies
             change(STELLA, 11, 10, price_id=launched),  # it applies already
             change(STELLA, 12, 10, canceled_at=NOW),
             change(SOON, 13, 10),
@@ -70,11 +75,14 @@ async def test_news_are_of_live_models_since_their_launch(seeded: Database):
     )
     assert found == [
         NewsItem("price", MINILM, ago(-30), "flex", 3, 1),
+        NewsItem("price", STELLA, ago(-25), "flex", 2, 7),
         NewsItem("price", MINILM, ago(-20), "default", 9, 5),
-        NewsItem("price", STELLA, ago(-20), "flex", 2, 7),
         NewsItem("price", MINILM, ago(1), "flex", 1, 2),
         NewsItem("price", MINILM, ago(2), "default", 5, 6),
         NewsItem("price", STELLA, ago(4), "default", 7, 8),
+        NewsItem("launch", MINILM, ago(4.5), nanos_per_million_tokens=8),
         NewsItem("launch", STELLA, ago(5), nanos_per_million_tokens=8),
     ]
-    assert [item.is_to_come for item in found] == [True] * 3 + [False] * 4
+    assert [item.is_to_come for item in found] == [True] * 3 + [False] * 5
+    monkeypatch.setattr(news, "NEWS_MAX", 1)  # the newest of each kind, and the next to come
+    assert await told(seeded, []) == [found[2], found[3], found[6]]

@@ -150,6 +150,26 @@ async def test_an_organization_keeps_its_newest_rows(database: Database):
     assert len(await written(database, "request_id")) == 33
 
 
+@pytest.mark.sqlite
+async def test_who_added_a_tenth_is_trimmed_and_few_are_counted_until_then(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+):
+    kept, own, other = recent(), new_id(), new_id()
+    trimmed = []
+
+    async def note(_connection: Any, organization_id: str, _rows_max: int) -> None:
+        trimmed.append(organization_id)
+
+    monkeypatch.setattr(log, "trim", note)
+    monkeypatch.setattr(log, "_COUNTED_MAX", 1)
+    written_log = RequestLog(database, kept, rows_max=20)
+    for who, times in (([own], 0), ([own], 1), ([own, other], 1), ([own], 1), ([own], 2)):
+        for organization_id in who:
+            kept.keep(entry(organization_id))
+        await written_log.flush()
+        assert trimmed == [own] * times
+
+
 async def test_old_rows_are_forgotten_in_batches(database: Database, monkeypatch):
     monkeypatch.setattr(log, "_AT_ONCE", 2)
     now = datetime.now(UTC)

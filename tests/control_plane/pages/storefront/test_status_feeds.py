@@ -8,7 +8,12 @@ import pytest
 
 from gateway.control_plane.catalog.listings import Shelves
 from gateway.control_plane.pages.storefront.service_state import ModelState, ServiceState
-from gateway.control_plane.pages.storefront.status_feeds import ModelStatus, answer_of, read_feed
+from gateway.control_plane.pages.storefront.status_feeds import (
+    ModelStatus,
+    answer_of,
+    read_badge,
+    read_feed,
+)
 from gateway.control_plane.status.api_health import ApiDays
 from gateway.control_plane.status.day_bar import DayBar
 from gateway.control_plane.status.incident_updates import IncidentUpdate
@@ -95,3 +100,15 @@ def test_an_item_of_the_feed_is_of_when_something_was_last_new():
     ]
     away = read_feed.fn(service_state=state(is_known=False), settings=settings("sqlite://"))
     assert (answer.status_code, away.status_code) == (200, 503)
+
+
+def test_the_badge_is_as_wide_as_its_words():
+    answer = read_badge.fn(service_state=state(), settings=settings("sqlite://"))
+    root = ET.fromstring(answer.content)
+    whole, right, _edge = (one for one in root.iter() if one.tag.endswith("rect"))
+    texts = [one for one in root.iter() if one.tag.endswith("text")]
+    x, width = int(right.get("x", 0)), int(right.get("width", 0))
+    assert root.get("width") == whole.get("width") == str(x + width)
+    assert [float(one.get("x", 0)) for one in texts] == [x / 2, x + width / 2]
+    for one, room in zip(texts, (x, width), strict=True):
+        assert 7 <= room / len(one.text or "") <= 9
