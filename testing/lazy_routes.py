@@ -5,6 +5,7 @@ thirds of the time to make one. `register` does so for every route, as Litestar 
 """
 
 from collections.abc import Callable
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,6 +24,7 @@ _method_map: Callable[[Any], dict[str, Any]] = Router.route_handler_method_map.f
 
 def use() -> None:
     """Let the applications that this process makes from now on have such routes."""
+    BaseRoute._parse_path = staticmethod(cache(BaseRoute._parse_path))  # type: ignore[method-assign]
     router.deepcopy = _not_registered  # type: ignore[attr-defined,assignment]
     mapping.configure_node = _configure_node
     Router.route_handler_method_map = property(_MethodMap)  # type: ignore[assignment,method-assign]

@@ -1,14 +1,14 @@
 """What all applications of a run compute alike, computed once.
 
-Templates, handlers' signatures, SQL statements, and the certificates that clients trust. A run
-makes hundreds of applications, each with a database. Reading what each handler asks for took half
-of the time to make one; compiling statements anew took a third of the time of a test that buys. Who
-wants it calls `share()` once, before the first application.
+Templates, handlers' signatures, the OpenAPI document, SQL statements, and the certificates that
+clients trust. A run makes hundreds of applications, each with a database. Reading what each handler
+asks for took half of the time to make one; compiling statements anew took a third of the time of a
+test that buys. Who wants it calls `share()` once, before the first application.
 """
 
 import inspect
 import ssl
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import cache, partial
 from typing import Any
 
@@ -21,7 +21,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from gateway.control_plane.mail import messages
 from gateway.control_plane.web import rendering
+from gateway.data_plane.api import openapi
 from gateway.storage import database
+from gateway.wings import Operation
 from testing import lazy_routes
 
 
@@ -34,6 +36,7 @@ def share() -> None:
     lazy_routes.use()
     ParsedSignature.from_fn = _once(ParsedSignature.from_fn, _key_of_signature)  # type: ignore[method-assign]
     SignatureModel.create = _once(SignatureModel.create, _key_of_model)  # type: ignore[method-assign]
+    openapi.route = _once(openapi.route, _key_of_document)
     database.create_async_engine = _Engines().create  # type: ignore[attr-defined]
     ssl.create_default_context = partial(
         _context, cache(ssl.create_default_context), ssl.create_default_context
@@ -143,6 +146,10 @@ def _key_of_model(
     decoders = tuple(type_decoders or ())
     same = _Same(parsed_signature)
     return declared and (declared, frozenset(dependency_name_set), same, data_dto, decoders)
+
+
+def _key_of_document(public_url: str, version: str, operations: Sequence[Operation]) -> Hashable:
+    return public_url, version, tuple(map(_Same, operations))
 
 
 def _declared(fn: Any) -> Hashable:
