@@ -28,7 +28,7 @@ from gateway.control_plane.status.incident_updates import IncidentUpdate
 from gateway.control_plane.workers import commands
 from gateway.identifiers import is_id, new_id
 from gateway.snapshots import Catalog, WorkerState
-from gateway.storage.database import Database
+from gateway.storage.database import Database, DatabaseAway
 from gateway.storage.tables import incidents, model_answers, models, total
 
 _LISTED_MAX = 100
@@ -83,7 +83,7 @@ class Incidents:
         self._clock = clock
         self._missed: dict[str, datetime] = {}
         self._reading = asyncio.Lock()
-        self._told: tuple[float, int, Past] | None = None
+        self._told: tuple[float, int, Past | None] | None = None
         """When it was read, of how many days, and what."""
 
     async def watch(self) -> None:
@@ -111,14 +111,24 @@ class Incidents:
         async with self._database.read() as connection:
             return await recent(connection, self._clock() - timedelta(days=days))
 
-    async def past(self, days: int) -> Past:
-        """Return the history and the incidents of the last days, read at most every 5 seconds."""
+    async def past(self, days: int) -> Past | None:
+        """Return the history and the incidents of the last days, read at most every 5 seconds.
+
+        None while the database is away: a crowd must not wait for it one after the other.
+        """
         async with self._reading:
             if self._told is None or self._told[1] != days or self._is_old(self._told[0]):
-                async with self._database.read() as connection:
-                    known = await history(connection, days, self._clock())
-                self._told = (monotonic(), days, Past(known, await self.recent(days)))
+                past = await self._read(days)
+                self._told = (monotonic(), days, past)
             return self._told[2]
+
+    async def _read(self, days: int) -> Past | None:
+        try:
+            async with self._database.read() as connection:
+                known = await history(connection, days, self._clock())
+            return Past(known, await self.recent(days))
+        except DatabaseAway:
+            return None
 
     @staticmethod
     def _is_old(read_at: float) -> bool:

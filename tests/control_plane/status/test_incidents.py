@@ -11,7 +11,8 @@ from gateway.app.process import Process
 from gateway.control_plane.catalog import catalog
 from gateway.control_plane.status.incidents import Incident, Incidents
 from gateway.identifiers import new_id
-from gateway.snapshots import WorkerState, WorkerView
+from gateway.snapshots import Catalog, WorkerState, WorkerView
+from gateway.storage.database import Database
 from gateway.storage.tables import worker_reports
 from tests.control_plane.conftest import MINILM, STELLA
 
@@ -134,3 +135,21 @@ async def test_nobody_misses_what_is_not_sold_any_more(gateway: Process):
         await catalog.set_state(connection, STELLA, "live")
     await gateway.core.catalog.refresh()
     assert {found.model_id for found in await world.look(60)} == {MINILM, STELLA}
+
+
+async def test_a_crowd_asks_a_database_that_is_away_once():
+    """Each would wait for its connection to fail, and all one after the other."""
+    asked = 0
+
+    def hang_up(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        asked += 1
+        writer.close()
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1") as server:
+        port = server.sockets[0].getsockname()[1]
+        database = Database(f"postgresql://a:b@127.0.0.1:{port}/c?sslmode=disable")
+        watcher = Incidents(database, catalog=Catalog, patience_seconds=15)
+        assert await asyncio.gather(*(watcher.past(90) for _ in range(20))) == [None] * 20
+        await database.close()
+    assert asked == 1

@@ -20,7 +20,6 @@ from gateway.control_plane.status.incidents import Incidents, Past
 from gateway.control_plane.status.performance import DAYS, ModelPerformance, Performances
 from gateway.control_plane.web.rate_limits import Limit
 from gateway.snapshots import WorkerStatus
-from gateway.storage.database import DatabaseAway
 
 MODELS_MAX = 50
 """Most models that are listed; the others are only counted."""
@@ -78,10 +77,7 @@ async def provide_service_state(
 ) -> ServiceState:
     """Provide the state to what shows it, so often for one visitor."""
     status_limit.take(origin)
-    try:
-        past: Past | None = await incidents.past(DAYS)
-    except DatabaseAway:
-        past = None
+    past = await incidents.past(DAYS)
     return state_of(shelf, worker_statuses, performances, api_health.known, past)
 
 
