@@ -18,6 +18,12 @@ document.addEventListener("click", (event) => {
   for (const menu of document.querySelectorAll(".menu[open]")) if (!menu.contains(event.target)) menu.open = false;
 });
 
+// Of a menu that scrolls, the page that is open is in sight.
+for (const here of document.querySelectorAll(".side [aria-current]")) {
+  const side = here.closest(".side");
+  side.scrollTo(here.offsetLeft - side.clientWidth / 2, here.offsetTop - side.clientHeight / 2);
+}
+
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-copy]");
   if (!button) return;
