@@ -10,6 +10,11 @@ def day_text(value: date) -> str:
     return f"{value.day} {value:%b %Y}"
 
 
+def short_day_text(value: date) -> str:
+    """Write a date whose year is plain: 5 Jul."""
+    return f"{value.day} {value:%b}"
+
+
 def moment_text(value: datetime) -> str:
     """Write a time: 5 Jul 2025, 14:03 UTC."""
     return f"{day_text(value)}, {value:%H:%M} UTC"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -29,7 +29,7 @@ from gateway.control_plane.web.formats import compact, lasting, latency, number
 from gateway.control_plane.web.forms import FormPage, RefusedForm
 from gateway.control_plane.web.rendering import Render
 from gateway.control_plane.web.visitors import PageNotFound
-from gateway.dates import moment_text
+from gateway.dates import moment_text, short_day_text
 from gateway.identifiers import is_id
 from gateway.money import money
 from gateway.storage.database import Database
@@ -99,7 +99,12 @@ async def provide_organization_page(
             tab=own,
             done=DONE.get(done, ""),
             tiles=_tiles(one, span, given, answered),
-            chart=charts.bars([(day.group[5:], day.cost_nanos, _title(day)) for day in span]),
+            chart=charts.bars(
+                [
+                    (short_day_text(date.fromisoformat(day.group)), day.cost_nanos, _title(day))
+                    for day in span
+                ]
+            ),
             waiting=waiting,
             notes=written,
             happened=happened.rows,

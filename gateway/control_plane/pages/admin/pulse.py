@@ -21,7 +21,7 @@ from gateway.control_plane.status.traffic import TrafficHour
 from gateway.control_plane.web import charts
 from gateway.control_plane.web.charts import Bar, Chart
 from gateway.control_plane.web.formats import compact, latency, number
-from gateway.dates import day_text
+from gateway.dates import day_text, short_day_text
 from gateway.money import NANOS_PER_CENT, money
 
 HOURS = 72
@@ -156,7 +156,7 @@ def _drawn(answers: Answers, now: datetime) -> tuple[Chart, list[Bar]]:
     chart = charts.bars(
         [
             (
-                f"{at:%d %b}",
+                short_day_text(at),
                 whole,
                 f"{day_text(at)}, {at:%H:00}: {number(whole)} responses, {number(bad)} failed",
             )

@@ -22,6 +22,7 @@ from gateway.control_plane.web import charts
 from gateway.control_plane.web.formats import compact, latency, number
 from gateway.control_plane.web.rendering import Render, is_fragment
 from gateway.control_plane.workers import fleet_state
+from gateway.dates import short_day_text
 from gateway.money import money
 from gateway.storage.database import Database
 
@@ -156,7 +157,7 @@ def _slots(start: datetime, span: int, *, by_day: bool) -> list[str]:
 
 
 def _label(at: datetime, *, by_day: bool) -> str:
-    return f"{at:%m-%d}" if by_day else f"{at:%m-%d %H}h"
+    return short_day_text(at) if by_day else f"{short_day_text(at)} {at:%H}:00"
 
 
 def _chart(

@@ -85,7 +85,7 @@ def words(html: str) -> str:
 async def shown(browser: Browser, address: str = PATH) -> list[list[str]]:
     """Return the cells of the page's rows as words."""
     page = (await browser.get(address)).text
-    body = page.partition('<table class="rows requests">')[2].partition("</table>")[0]
+    body = page.partition('rows requests">')[2].partition("</table>")[0]
     return [
         [
             squeezed(re.sub(r"<[^>]+>", " ", cell))
