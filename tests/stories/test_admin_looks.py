@@ -104,8 +104,12 @@ def test_its_pages_are_accessible_and_fit(chromium: Browser, office: Office):
             for problem in problems(page, slug(path), LOOKS)
             if problem.impact in {"serious", "critical"}
         ]
+    page.set_viewport_size({"width": 1280, "height": 900})
+    left = "links => [...new Set(links.map(link => link.getBoundingClientRect().left))]"
+    edges = page.locator(".rail li a").evaluate_all(left)
     context.close()
     assert found == []
+    assert len(edges) == 1, "the menu is one column"
 
 
 def is_file(path: str) -> bool:

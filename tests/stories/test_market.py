@@ -1,6 +1,7 @@
 """Choosing a model in Chromium: sort, tick, compare, and ask for what is not there."""
 
 import re
+from itertools import product
 
 from playwright.sync_api import Page, expect
 
@@ -107,3 +108,15 @@ def test_a_phone_filters_and_reads_everything(page: Page):
         box = page.locator("html").bounding_box()
         assert box
         assert box["width"] <= 390, path
+
+
+def test_tables_show_every_column(page: Page):
+    for width, path in product(
+        (768, 1024, 1280), ("/", "/models", f"/models/{MINILM}", "/calculator")
+    ):
+        page.set_viewport_size({"width": width, "height": 1024})
+        page.goto(path)
+        tables = page.locator(".table-scroll")
+        expect(tables.first).to_be_visible()
+        hidden = tables.evaluate_all("all => all.map(one => one.scrollWidth - one.clientWidth)")
+        assert max(hidden) <= 0, (width, path)
