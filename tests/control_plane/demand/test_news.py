@@ -65,8 +65,8 @@ async def test_news_are_of_live_models_since_their_launch(
             price(SOON, 3, 8),
             price(SOON, 4, 2),  # it is not live
             (launches, {"model_id": SOON, "price_id": launched, "launched_at": ago(9)}),
-            change(MINILM, 9, 20),
             change(MINILM, 3, 30, "flex"),
+            change(MINILM, 9, 20),
             change(STELLA, 2, 25, "flex"),  # it has no such price yet: the other one applies
             change(STELLA, 11, 10, price_id=launched),  # it applies already
             change(STELLA, 12, 10, canceled_at=NOW),

@@ -104,6 +104,18 @@ async def test_a_new_model_is_measured_since_it_is_live(gateway: Process):
     assert [bar.uptime is None for bar in found.days] == [True] * (DAYS - 2) + [False] * 2
 
 
+def test_a_model_is_new_for_a_day():
+    for hours, is_new in ((23, True), (24, False)):
+        since = NOW - timedelta(hours=hours)
+        seen = ModelPerformance(as_of=NOW, live_since=since)
+        assert seen.is_new is is_new
+        assert seen.since(1) == (since if is_new else None)
+        assert seen.since(30) == since
+    for unknown in (ModelPerformance(), ModelPerformance(as_of=NOW)):
+        assert not unknown.is_new
+        assert unknown.since(30) is None
+
+
 async def test_a_model_that_goes_live_this_moment_has_no_uptime(gateway: Process):
     await age(gateway, -1)  # or its clock is ahead of ours
     found = await measured(gateway)
