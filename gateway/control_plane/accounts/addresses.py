@@ -19,7 +19,7 @@ MAILBOX_PROVIDERS = frozenset([
     "live.com", "mail.com", "me.com", "outlook.com", "proton.me", "protonmail.com", "qq.com",
     "web.de", "yahoo.com", "yandex.ru",
 ])  # fmt: skip
-"""Domains at which anyone has a mailbox: they say nothing of who someone works for."""
+"""Domains where anyone can have a mailbox: they say nothing about who someone works for."""
 
 
 class BadAddress(BadRequest):
@@ -44,7 +44,7 @@ class Address(msgspec.Struct, frozen=True):
 
     @property
     def organization_domain(self) -> str:
-        """The domain, if it says who someone works for; else nothing."""
+        """The domain, if it says who someone works for; otherwise empty."""
         domain = self.email.rpartition("@")[2]
         return "" if domain in MAILBOX_PROVIDERS else domain
 

@@ -21,7 +21,7 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     scopes: str
     """Names, separated by spaces."""
     previous_until: datetime | None
-    """Until when its secret before works."""
+    """Until when its previous secret works."""
     token_ids_from: TokenIdsFrom | None
     truncate: Truncate | None
     created_at: datetime

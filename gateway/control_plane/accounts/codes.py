@@ -1,8 +1,8 @@
 """Six digits beside a sign-in link, for those who read email on one device and sign in on another.
 
-A code is derived from its link, so none is stored, and ends with it. Only the form that asked for
-the link takes it, whose id nobody else has, and TRIES_MAX times: a guesser has 5 in a million for
-each link that a mailbox is sent. The link itself goes on working.
+A code is derived from its link, so it is not stored, and it expires with the link. Only the form
+that asked for the link, whose id nobody else has, accepts it, and only TRIES_MAX times: a guesser
+has 5 chances in a million for each link sent to a mailbox. The link itself keeps working.
 """
 
 from __future__ import annotations

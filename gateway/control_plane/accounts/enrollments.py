@@ -1,7 +1,7 @@
 """Enrollments: one address for each operator that lets them set their first second factor.
 
-Whoever can only read an operator's mail gets into their account, but not into the back office: the
-address comes from the command line or from another operator, once, and is valid for an hour.
+Someone who can only read an operator's email gets into their account, but not into the back office:
+the setup link comes from the command line or from another operator, once, and is valid for an hour.
 """
 
 from __future__ import annotations
@@ -32,8 +32,7 @@ class EnrollmentSpent(NotFound):
 async def begin(connection: AsyncConnection, user_id: str) -> str:
     """Remove a user's factors and return a token with which they may set a new one.
 
-    Factors that were there before count for nothing: whoever read the user's mail may have added
-    them.
+    Existing factors don't count: someone who read the user's email may have added them.
     """
     await authenticators.remove(connection, user_id)
     await passkey_listing.remove_all(connection, user_id)

@@ -19,7 +19,7 @@ from gateway.storage.tables import api_keys, memberships, usage_days, users
 
 REVOKED_SHOWN_MAX = 20
 Knowledge = Literal["created", "rotated", "before"]
-"""What a user did with a key to know its secret; or they know only the one before a rotation."""
+"""How a user knows a key's secret; or that they only know the one before a rotation."""
 
 
 class KeyListing(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""The end of API keys: revoked one by one or with who knows them, and old secrets forgotten."""
+"""Ends API keys: revoked one by one or with a person who knows them; and forgets old secrets."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from gateway.storage.database import alone
 from gateway.storage.tables import api_keys
 
 DIGESTS = (api_keys.c.digest, api_keys.c.previous_digest)
-"""What a key is known by to those who are told of its changes."""
+"""How a key is identified to those who are notified of its changes."""
 
 _PREVIOUS_KEPT = timedelta(days=7)
-"""How long a secret that works no more is told from one that never was."""
+"""How long a secret that no longer works is distinguished from one that never existed."""
 
 
 class KeyNotFound(NotFound):
@@ -75,7 +75,8 @@ async def revoke_known_to(
 ) -> EndedKeys:
     """End what a user knows of an organization's keys: those that they made or rotated last.
 
-    A key that somebody else rotated since goes on: only its secret before ends, if they know it.
+    A key that someone else has rotated since keeps working: only its previous secret ends, if they
+    know it.
     """
     await alone(connection, f"keys of {organization_id}")  # see keys that are being made
     in_use = and_(api_keys.c.organization_id == organization_id, api_keys.c.revoked_at.is_(None))

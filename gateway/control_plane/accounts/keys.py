@@ -42,7 +42,7 @@ from gateway.storage.tables import api_keys
 DEFAULT_SCOPES: tuple[Scope, ...] = ("embed",)
 """What a key may do unless more is asked for: one in a notebook should not show the money."""
 OVERLAP_HOURS_MAX = 24 * 30
-"""How long a rotated key's secret before may go on working."""
+"""How long a rotated key's previous secret may keep working."""
 Announce = Callable[[bytes], Awaitable[None]]
 """Announces the digest of a key that changed."""
 

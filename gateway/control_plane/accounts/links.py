@@ -119,7 +119,8 @@ class MailLinks:
     ) -> NewLink | None:
         """Create a link, or return None if the mailbox or its domain is at its limit.
 
-        Each purpose has its own limit, so that others' requests keep no one from signing in.
+        Each purpose has its own limit, so that other people's requests can't keep anyone from
+        signing in.
         """
         await alone(connection, f"mail links of {address.key}")
         known = await self._known(connection, purpose, address)

@@ -1,8 +1,8 @@
 """The secrets that new keys carry a MAC under: a set in the database, apart from GATEWAY_SECRET.
 
-Whoever has one can make keys up that are looked up, and no more. A secret signs only once all
-processes have read it. One that is dropped leaves its keys without a MAC that anybody can check:
-they go on working as the keys of version 0.1 do, looked up within a bound for each network.
+Someone who has one can make up keys that get looked up, and nothing more. A secret signs only once
+all processes have read it. Dropping a secret leaves its keys without a MAC that can be checked:
+they keep working like keys from version 0.1, looked up within a limit per network.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The members of organizations and their roles.
 
 An owner invites and removes people and gives roles; what each role may do is in `rights`.
-An organization always keeps an owner. Invitations end with their maker's right to invite. To
-outsiders an organization does not exist.
+An organization always keeps an owner. Invitations end with their creator's right to invite. To
+outsiders, an organization does not exist.
 """
 
 from __future__ import annotations

@@ -3,10 +3,9 @@
 Deletion clears the address and removes sessions, votes, waitlist entries and memberships; keys no
 longer name who made or rotated them. An organization without remaining members loses its name, its
 keys, its webhooks, its invitations, the log of its requests and its saved card, which is never
-charged again. The ledger
-stays as it is: it names organizations, never people. So do payments, which the law may want to be
-kept; whoever started one is then nobody. The audit trail keeps that someone acted, and forgets
-their words.
+charged again. The ledger stays as it is: it names organizations, never people. Payments stay too,
+because the law may require them, but no longer lead to a person. The audit trail keeps the fact
+that someone acted, and forgets their words.
 """
 
 from __future__ import annotations
@@ -235,7 +234,7 @@ async def forget(connection: AsyncConnection, visitor: Visitor) -> None:
 async def _record(
     connection: AsyncConnection, visitor: Visitor, belonged: list[Membership], closed: set[str]
 ) -> None:
-    """Record in the audit trail that a person left, and erase what it knows of them by name."""
+    """Record in the audit trail that a person left, and erase what it says about them by name."""
     actor = Actor(kind="member", user_id=visitor.user_id)
     for membership in belonged:
         is_closed = membership.organization_id in closed
@@ -288,7 +287,7 @@ async def _close(connection: AsyncConnection, organization_id: str, now: datetim
 
 
 async def _forget_card(connection: AsyncConnection, organization_id: str, now: datetime) -> None:
-    """Charge the saved card no more."""
+    """Stop charging the saved card."""
     # an auto top-up starts with the account locked: one that comes later finds it off
     await postings.lock_account(connection, organization_id)
     await connection.execute(

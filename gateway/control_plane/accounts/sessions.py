@@ -55,8 +55,8 @@ class Visitor(msgspec.Struct, frozen=True, kw_only=True):
     organization_name: str
     role: Role
     read_at: datetime
-    """When the session was read, by the database's clock: what the moments below are held
-    against."""
+    """When the session was read, by the database's clock: the moments below are compared with
+    it."""
     removed_from: str | None = None
     """Name of the organization they were removed from, if this session acted for it."""
     operator_role: OperatorRole | None = None

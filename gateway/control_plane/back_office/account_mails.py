@@ -22,7 +22,7 @@ OWNERS_MAX = 50
 
 
 class MailedLink(NamedTuple):
-    """Where the button of a mail leads, after our address, and its words."""
+    """Where the button of an email leads, after our address, and its text."""
 
     path: str
     label: str
@@ -96,7 +96,7 @@ class AccountMails:
 
 
 def subject_of(order: PlainOrder, nanos: int) -> str:
-    """Return what a mail says of a move of money."""
+    """Return what an email says about a movement of money."""
     amount = money(nanos)
     if isinstance(order, GrantOrder):
         what = "free credit" if order.kind == "promo" else "credit"

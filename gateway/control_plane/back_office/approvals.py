@@ -1,6 +1,6 @@
-"""Orders of money that wait for a second operator, or for a day where there is none.
+"""Money orders that wait for a second operator, or for a day if there is none.
 
-An order is a row, done at once or waiting. It is done once, however often it is sent.
+An order is a row, carried out at once or waiting. It is carried out once, however often it is sent.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class MoneyOrder(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def known(connection: AsyncConnection, order_id: str) -> MoneyOrder | None:
-    """Return an order, or None; the same id is looked for by one transaction at a time."""
+    """Return an order, or None; only one transaction at a time looks for the same id."""
     await alone(connection, f"money order {order_id}")
     row = (
         await connection.execute(_selection().where(money_orders.c.id == order_id))
@@ -115,7 +115,7 @@ async def due_at(connection: AsyncConnection, operator: Operator) -> datetime | 
 async def must_wait(
     connection: AsyncConnection, operator: Operator, amount_nanos: int, rules: Rules
 ) -> bool:
-    """Tell whether an operator may not move so much alone. Others of theirs wait meanwhile."""
+    """Tell whether an operator may not move this much alone. Others of theirs then wait."""
     if operator.user_id is None:
         return False
     await alone(connection, f"money of {operator.user_id}")

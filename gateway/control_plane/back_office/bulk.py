@@ -1,7 +1,7 @@
-"""The same action for many, each in a transaction and with an entry in the trail of its own.
+"""The same action for many, each in its own transaction and with its own entry in the trail.
 
-One that can't be done stops no other. What is done is what the single action does, so repeating it
-does nothing twice.
+One that fails doesn't stop the others. Each does what the single action does, so repeating it does
+nothing twice.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class NothingSelected(BadRequest):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What became of one line: `problem` says why nothing was done, if so."""
+    """The outcome of one line: `problem` says why nothing was done, if nothing was."""
 
     id: str
     problem: str = ""
@@ -41,7 +41,7 @@ def selected(ids: Sequence[str]) -> list[str]:
 
 
 async def each(ids: Sequence[str], act: Act) -> list[Outcome]:
-    """Do it for each, in turn; return what became of them. Raises NothingSelected."""
+    """Do it for each, in turn; return the outcomes. Raises NothingSelected."""
     outcomes = []
     for one in selected(ids):
         try:

@@ -33,7 +33,7 @@ Standing = Literal["", "frozen", "owing", "held"]
 Buying = Literal["", "yes", "no"]
 
 DOMAIN_DAYS = 30
-"""How far back people of a domain are looked for."""
+"""How far back to look for people from a domain."""
 _NEW_READ_MAX = 100_000
 """Most new people that a domain or a network is looked for among."""
 _NETWORKS_MAX = 1_000
@@ -74,7 +74,7 @@ class ListedOrganization(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def state(self) -> str:
-        """What is amiss, in a word; empty: nothing."""
+        """What is wrong, in one word; empty: nothing."""
         if self.owed_nanos:
             return "owing"
         if self.frozen:

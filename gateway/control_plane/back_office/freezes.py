@@ -1,4 +1,4 @@
-"""Organizations that operators suspend, and let use their credit again."""
+"""Organizations that operators suspend and reinstate."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def unsuspend(
     reason: str,
     mails: AccountMails,
 ) -> bool:
-    """Lift a suspension, and a freeze because the ledger refused what the organization used.
+    """Lift a suspension, and a freeze because the ledger refused the organization's usage.
 
     Returns False if there was neither. Other causes of a freeze stay. If the ledger still refuses,
     it is frozen again with its next request. Raises NotPermitted or NoReasonGiven.

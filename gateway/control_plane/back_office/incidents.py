@@ -1,4 +1,4 @@
-"""What operators say of incidents in public."""
+"""What operators say about incidents in public."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Launches as operators do them: go live, hold the mails back, let them go on."""
+"""Launches as operators run them: go live, hold back the emails, resume them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def launch(
 ) -> LaunchPrices:
     """Make a model live. Raises NotPermitted, NoReasonGiven, ModelUnknown or CannotLaunch.
 
-    Done twice, the second finds the model live and changes nothing.
+    A second call finds the model live and changes nothing.
     """
     operator.must("service")
     said = acting.checked(operator, reason)

@@ -1,11 +1,11 @@
-"""Money that operators move: grants, takings, refunds, undoing, each by the same rules.
+"""Money that operators move: grants, deductions, refunds, undoing, all under the same rules.
 
 - It needs the permission for money, and a reason.
 - An order is done once, however often it is sent: its id names it.
-- What is more than an operator may move alone waits for a second operator; where nobody else may
-  approve, for 24 hours. Nobody approves their own.
-- The move, its entry in the audit trail and the mail about it are one transaction. Only Stripe is
-  asked for a refund after it.
+- Anything above what an operator may move alone waits for a second operator, or for 24 hours if
+  nobody else may approve. Nobody approves their own orders.
+- The movement, its entry in the audit trail and the email about it are one transaction. Only Stripe
+  is asked for a refund afterward.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ log = structlog.get_logger()
 
 
 class MoveOutcome(NamedTuple):
-    """What became of an order: done, done before (repeated), or what it waits for."""
+    """The outcome of an order: done, already done (repeated), or what it is waiting for."""
 
     state: Literal["done", "repeated", "waiting", "rejected", "failed"]
     amount_nanos: int
@@ -80,7 +80,7 @@ class Moves:
         return await self._carried_out(outcome)
 
     async def approve(self, operator: Operator, order_id: str) -> MoveOutcome:
-        """Do what another operator ordered. Raises NotPermitted, AlreadyDecided, BadRequest."""
+        """Carry out another's order. Raises NotPermitted, AlreadyDecided, BadRequest."""
         operator.must("approve")
         async with self._database.write() as connection:
             known = await self._waiting(connection, order_id)
@@ -98,7 +98,7 @@ class Moves:
         return await self._carried_out(done)
 
     async def reject(self, operator: Operator, order_id: str, *, reason: str) -> None:
-        """Refuse what another operator ordered, or take back one's own order."""
+        """Reject what another operator ordered, or withdraw one's own order."""
         reason = acting.checked(operator, reason, param="words")
         async with self._database.write() as connection:
             known = await self._waiting(connection, order_id)
@@ -115,7 +115,7 @@ class Moves:
             )
 
     async def run(self) -> None:
-        """Do the orders that have waited for 24 hours; one that can't be done has failed."""
+        """Carry out the orders that have waited for 24 hours; one that can't be done fails."""
         async with self._database.read() as connection:
             due = await approvals.waiting(connection, are_due=True)
         for known in due:
@@ -217,7 +217,7 @@ class Moves:
     async def _do(
         self, connection: AsyncConnection, known: MoneyOrder, *, decided_by: str | None
     ) -> Moved:
-        """Do a waiting order, as who ordered it: they must still have the permission."""
+        """Carry out a waiting order for the operator who placed it and must still be allowed."""
         operator = await acting.of_user(connection, known.operator_id)
         if operator is None or not operator.may("money"):
             raise NotPermitted("The operator who ordered this may no longer move money.")

@@ -1,4 +1,4 @@
-"""What needs an operator in the back office itself: orders of money that wait or failed."""
+"""What needs an operator in the back office itself: money orders that wait or failed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gateway.money import money
 from gateway.storage.tables import money_orders, organizations
 
 _FAILED_FOR = timedelta(days=7)
-"""How long an order that failed is told."""
+"""How long a failed order is reported."""
 
 
 @tells(f"A money order is waiting for a second operator, or failed within {_FAILED_FOR.days} days.")

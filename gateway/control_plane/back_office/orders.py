@@ -1,4 +1,4 @@
-"""Orders of operators to move money, as they are stored until a second operator approves."""
+"""Operators' orders to move money, as stored until a second operator approves."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class RefundOrder(msgspec.Struct, frozen=True, kw_only=True, tag="refund"):
 
 
 class UndoOrder(msgspec.Struct, frozen=True, kw_only=True, tag="undo"):
-    """Reverse a grant or a taking by another entry, once."""
+    """Reverse a grant or a deduction with another entry, once."""
 
     organization_id: str
     entry_id: int

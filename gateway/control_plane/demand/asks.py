@@ -1,8 +1,8 @@
 """Asks: names of models that the catalog does not have, and how often each was asked for.
 
-People ask by the form, by a search that finds nothing or by the address of a page that is not
-there; programs by calls. Anybody can make up names, so they are normalized, counted in memory
-first, and only the most asked for are kept.
+People ask with the form, with a search that finds nothing, or with the address of a missing page;
+programs ask with calls. Anyone can make up names, so they are normalized, counted in memory first,
+and only the most requested are kept.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class AskedModel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Asks:
-    """Counts what was asked for in vain; `flush` is a job that writes it down."""
+    """Counts requests for unknown models; `flush` is a job that writes the counts."""
 
     def __init__(self, database: Database, unknown: NameTally) -> None:
         self._database = database
@@ -100,13 +100,13 @@ class Asks:
 
 
 def normalized(text: str) -> str | None:
-    """Return the name of a model as it was meant; None for what can't be one."""
+    """Return the model name that was meant; None for text that can't be one."""
     name = " ".join(_SITES.sub("", text.strip()).split()).strip("/ ")
     return name if len(name) <= NAME_CHARACTERS_MAX and _NAME.fullmatch(name) else None
 
 
 def key_of(name: str) -> str:
-    """Return what spellings of one name have in common."""
+    """Return a form that all spellings of a name share."""
     return _PARTED.sub("-", name.casefold())
 
 

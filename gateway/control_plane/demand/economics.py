@@ -20,7 +20,7 @@ HOURS = 730
 BUSY_PERCENT = 50
 """How much of a GPU's measured rate a month's traffic can use: it is not spread evenly."""
 DAYS_MAX = 3_650
-"""A time beyond this many days is as good as never."""
+"""A time beyond this many days counts as never."""
 
 _MONTH_DAYS = 30
 
@@ -54,7 +54,7 @@ class Outlook(msgspec.Struct, frozen=True, kw_only=True):
     needed_tokens: int | None
     """Tokens a month from which it pays; None where the price is zero."""
     days: int | None
-    """Days until what the launch gives away is earned back; None: never, or not foreseen."""
+    """Days until what the launch gives away is earned back; None: never, or unknown."""
     trend_days: int | None
     """For one that does not pay: days until it would, if demand grows as in the last 30 days."""
 
@@ -67,7 +67,7 @@ class Outlook(msgspec.Struct, frozen=True, kw_only=True):
 def outlook(
     standing: DemandStanding, price_nanos: int, capacity: Capacity | None, terms: GpuTerms
 ) -> Outlook:
-    """Return what is to be expected of a model at a price per million tokens."""
+    """Return what to expect of a model at a price per million tokens."""
     expected = standing.expected_tokens(price_nanos)
     revenue = expected * price_nanos // 10**6
     gpus = 1

@@ -1,7 +1,7 @@
 """Launches for webhooks: `model.launched` to each endpoint that was subscribed when it happened.
 
-Launch mails go to those who asked for the model; this tells programs. The walk over organizations
-goes on after a crash where it stood, and a launch ends once all of them were told.
+Launch mails go to those who asked for the model; this tells programs. After a crash, the walk over
+organizations resumes where it was, and a launch ends once all of them were notified.
 """
 
 from __future__ import annotations

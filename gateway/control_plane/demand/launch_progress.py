@@ -1,4 +1,4 @@
-"""What a launch would do, and how far one has come: for whoever decides on it."""
+"""What a launch would do, and a launch's progress: for the operator who decides about it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SHOWN_MAX = 20
 
 
 class Readiness(msgspec.Struct, frozen=True, kw_only=True):
-    """What a launch needs, and what is there."""
+    """What a launch needs, and what is in place."""
 
     state: str | None
     """Of the model; None: the catalog does not have it."""
@@ -42,7 +42,7 @@ class Readiness(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Audience(msgspec.Struct, frozen=True, kw_only=True):
-    """Whom a launch would mail, and what it would give away."""
+    """Whom a launch would email, and what it would give away."""
 
     recipients: int
     unsubscribed: int
@@ -91,7 +91,7 @@ class MailCounts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def readiness(connection: AsyncConnection, model_id: str) -> Readiness:
-    """Return what is there of what a launch needs."""
+    """Return which of a launch's requirements are met."""
     state = await connection.scalar(select(models.c.state).where(models.c.id == model_id))
     return Readiness(
         state=state,

@@ -1,4 +1,4 @@
-"""What demand asks of operators: models that would pay for their GPU, and launches under way."""
+"""Demand that needs operators: models that would pay for their GPU, and launches in progress."""
 
 from __future__ import annotations
 

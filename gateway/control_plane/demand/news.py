@@ -1,6 +1,6 @@
 """What happened to the catalog, for the changelog: launches, and prices that changed or will.
 
-Kept in memory and read anew by a job, so a page view asks the database nothing.
+Kept in memory and refreshed by a job, so page views need no database queries.
 """
 
 from __future__ import annotations

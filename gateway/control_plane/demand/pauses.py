@@ -1,8 +1,8 @@
-"""Pausing a launch: mails that have not left come back out of the outbox, until it goes on.
+"""Pausing a launch: unsent emails are taken out of the outbox until it resumes.
 
-Who still has no mail follows from the outbox, so taking a mail out is all that it takes to write it
-again. Waves count from when the first mails were written; that moment moves on by the time that the
-launch stood still, so that the waves go on at their pace.
+The outbox determines who has no email yet, so an email that is taken out will be written again.
+Waves count from when the first emails were written; that moment is shifted by the length of the
+pause, so that the waves keep their pace.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gateway.errors import BadRequest, NotFound
 from gateway.storage.tables import launch_organizations, launches, outbox
 
 PAUSE_DAYS_MAX = 60
-"""How long a launch may stand still: later, the outbox no longer knows who was mailed."""
+"""How long a launch may be paused: after that, the outbox no longer knows who was emailed."""
 
 
 class LaunchUnknown(NotFound):
@@ -29,14 +29,14 @@ class LaunchUnknown(NotFound):
 
 
 class CannotResume(BadRequest):
-    """The launch stood still for too long."""
+    """The launch was paused for too long."""
 
     status = 409
     code = "cannot_resume"
 
 
 async def pause(connection: AsyncConnection, model_id: str) -> int | None:
-    """Hold a launch's mails back; return how many had not left, None if it is paused already.
+    """Hold back a launch's emails; return how many were unsent, None if it was already paused.
 
     Raises LaunchUnknown.
     """
@@ -92,7 +92,7 @@ async def _locked(connection: AsyncConnection, model_id: str) -> Row[Any]:
 
 
 async def _untell(connection: AsyncConnection, model_id: str) -> None:
-    """Let organizations of which no one has a mail any more count as not told."""
+    """Count organizations where nobody has an email anymore as not notified."""
     people = people_of(model_id, reachable=False)
     ref = literal(mail_ref(model_id, "")).concat(people.c.key)
     told = select(people.c.organization_id).where(

@@ -1,8 +1,8 @@
 """The race of models that are coming soon: who leads by votes, and what each still needs.
 
-Operators launch what pays for its GPU, so what a model needs are tokens a month at its price; what
-its votes stand for is the expected volume of its standing. Both are read by a job, for the most
-voted for alone.
+Operators launch what pays for its GPU, so a model needs a number of tokens per month at its price,
+and its votes stand for the expected volume of its standing. A job reads both, only for the models
+with most votes.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ LEADERS_MAX = 6
 LEAD_VOTES_MIN = 5
 """With fewer votes we don't name a leader: one more vote could change who leads."""
 _READ_MAX = 24
-"""Of how many it is read what they need: some may go live until it is read again."""
+"""For how many the need is read: some may go live before the next reading."""
 
 
 class LaunchNeed(msgspec.Struct, frozen=True, kw_only=True):
-    """Tokens a month: what votes stand for, and from where a GPU pays for itself."""
+    """Tokens per month: what votes stand for, and the volume from which a GPU pays for itself."""
 
     expected_tokens: int
     needed_tokens: int
@@ -56,7 +56,7 @@ class Contender(msgspec.Struct, frozen=True, kw_only=True):
     behind: int
     """Votes behind the leader."""
     is_race: bool
-    """Whether the leader has enough votes to be called that."""
+    """Whether the leader has enough votes to be called one."""
     need: LaunchNeed | None
     """None until it is computed, or where the price is zero."""
 

@@ -1,11 +1,11 @@
-"""What operators see of a model's demand: its score, and what came of its launch.
+"""What operators see of a model's demand: its score, and the results of its launch.
 
 The score weighs votes by who cast them. The public number stays the plain count of verified votes,
 and the score decides nothing by itself.
 
-The conversion says which of the organizations that were told of a launch came, and which paid. Who
-was told is stored with the mails, and the rest is read from usage sums and the ledger, which are
-never rewritten; a vote that is withdrawn later changes nothing.
+The conversion says which of the organizations that were notified of a launch used the model, and
+which paid. Who was notified is stored with the emails, and the rest is read from usage sums and the
+ledger, which are never rewritten; a vote withdrawn later changes nothing.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class WeighedVote(NamedTuple):
 
 
 class Conversion(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of a launch in its first 30 days."""
+    """The results of a launch in its first 30 days."""
 
     recipients: int
     organizations_told: int
@@ -115,7 +115,7 @@ async def weighed(connection: AsyncConnection, model_id: str) -> AsyncIterator[W
 
 
 async def conversion(connection: AsyncConnection, model_id: str) -> Conversion | None:
-    """Return what came of a model's launch; None if it was not launched."""
+    """Return the results of a model's launch; None if it was not launched."""
     launch = (
         await connection.execute(select(launches).where(launches.c.model_id == model_id))
     ).one_or_none()

@@ -8,8 +8,8 @@ seconds old, so voting and joining read the state in their own transaction and l
 launch waits for that transaction and mails the new entry too; or the transaction waits for the
 launch, and is told that the model is live.
 
-A vote that an operator set aside counts for nothing: not in public, not in the score, and a launch
-neither mails nor credits its voter for it. It stays aside when it is withdrawn and cast again.
+A vote that an operator set aside does not count: not in public, not in the score, and a launch
+neither emails nor credits its voter for it. It stays aside when it is withdrawn and cast again.
 """
 
 from __future__ import annotations

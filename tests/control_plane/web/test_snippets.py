@@ -1,6 +1,7 @@
 """Calls of a model in every language that a reader can choose: all of them parse."""
 
 import ast
+import os
 import re
 import shutil
 import subprocess
@@ -63,6 +64,24 @@ def test_go_is_go_as_gofmt_writes_it(snippet: Snippet):
         [gofmt, "-d"], input=f"{snippet.code}\n", capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.long
+@pytest.mark.skipif(
+    not os.environ.get("GATEWAY_TEST_GO"),
+    reason="GATEWAY_TEST_GO=1 compiles it with go, which downloads OpenAI's module",
+)
+def test_go_compiles_with_openais_module(tmp_path: Path):
+    go = shutil.which("go")
+    assert go, "GATEWAY_TEST_GO needs go on PATH"
+    for number, snippet in enumerate(of("go")):
+        (folder := tmp_path / f"{number}").mkdir()
+        (folder / "main.go").write_text(snippet.code)
+        for command in ("mod init example", "mod tidy", "vet ."):
+            done = subprocess.run(
+                [go, *command.split()], cwd=folder, capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("snippet", of("bash"), ids=lambda one: one.name)
