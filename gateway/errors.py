@@ -67,6 +67,11 @@ class GatewayError(Exception):
         """Return the docstring as one line: what the error means to a client."""
         return " ".join(inspect.cleandoc(cls.__doc__ or "").split())
 
+    @classmethod
+    def anchor(cls) -> str:
+        """Return the id on /docs/errors under which the documentation says more."""
+        return cls.code or f"without-code-{cls.status}"
+
     def envelope(self) -> bytes:
         """Return the body: OpenAI's error object, always with its four fields."""
         error = ErrorBody(self.message, self.type, self.param, self.code)

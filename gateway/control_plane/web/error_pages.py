@@ -23,7 +23,7 @@ from gateway.control_plane.web.forms import came_from
 from gateway.control_plane.web.rendering import Render, Renderer, is_fragment
 from gateway.control_plane.web.verification import VerificationNeeded
 from gateway.control_plane.web.visitors import SignInNeeded, was_signed_in
-from gateway.errors import GatewayError, NotFound, Unavailable
+from gateway.errors import GatewayError, NotFound, Unavailable, documented
 
 _MACHINES = ("/v1", "/internal", "/health", "/metrics", "/openapi.json", "/webhooks")
 _HEADINGS = {
@@ -124,10 +124,16 @@ def answer(
         kept=kept,
         wanted=_wanted(request, error),
         labels=_TYPED_BY_OPERATORS if request.url.path.startswith("/admin/") else _TYPED,
+        about=type(error).anchor() if _is_explained(error) else "",
         request_id=request_id if error.status >= 500 else "",
     )
     page.headers.update(headers)
     return page
+
+
+def _is_explained(error: GatewayError) -> bool:
+    """Tell whether the documentation of the API says more than the page of an error."""
+    return error.status != 404 and type(error) in documented()
 
 
 def _wanted(request: Request[Any, Any, Any], error: GatewayError) -> str:

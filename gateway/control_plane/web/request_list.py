@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from datetime import UTC, date, timedelta
+from functools import cache
 from typing import Any
 from urllib.parse import urlencode
 
@@ -26,6 +27,10 @@ from gateway.control_plane.web.forms import see_other
 from gateway.errors import GatewayError, documented
 from gateway.storage.database import Database
 
+CLIENT_CLOSED = "client_closed"
+"""The code of a request whose client left, which is no error of the API."""
+
+_DOCUMENTATION = "/docs/errors"
 _PAGE = 50
 _OUTCOMES: Mapping[Outcome, str] = {
     "": "All",
@@ -121,11 +126,26 @@ async def as_file(
 
 
 def error_of(one: LoggedRequest) -> type[GatewayError] | None:
-    """Return the documented error of a request; those without a code have their type."""
-    for kind in documented():
-        if (kind.status, kind.code or kind.type) == (one.status, one.code):
-            return kind
-    return None
+    """Return the documented error of a request."""
+    return _error_of(one.status, one.code)
+
+
+def documentation(status: int, code: str) -> str:
+    """Return the address that says more about an error of a request."""
+    error = _error_of(status, code)
+    if error is None and code != CLIENT_CLOSED:
+        return _DOCUMENTATION  # no longer in use
+    return f"{_DOCUMENTATION}#{error.anchor() if error else code}"
+
+
+def _error_of(status: int, code: str) -> type[GatewayError] | None:
+    return _known_errors().get((status, code))
+
+
+@cache
+def _known_errors() -> Mapping[tuple[int, str], type[GatewayError]]:
+    """Return the documented errors as requests are logged: those without a code have their type."""
+    return {(kind.status, kind.code or kind.type): kind for kind in documented()}
 
 
 def _asked_for(chosen: RequestFilter) -> dict[str, str]:

@@ -152,3 +152,13 @@ def test_fields_say_what_goes_into_them(pages_folder: Path):
     assert unbounded == {
         "volume", "texts_month", "text", "sentences", "query", "passages", "model",
     }  # fmt: skip
+
+
+async def test_a_page_of_an_error_of_the_api_leads_to_its_words(browser: Browser):
+    page = await browser.get("/sign-out")  # which is for forms
+    assert page.status_code == 405
+    assert '<a href="/docs/errors#method_not_allowed">About this error</a>' in page.text
+    assert 'id="method_not_allowed"' in (await browser.get("/docs/errors")).text
+    for path in ("/no-such-page", "/models/no/such-model"):
+        page = await browser.get(path)
+        assert (page.status_code, "About this error" in page.text) == (404, False)

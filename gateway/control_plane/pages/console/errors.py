@@ -13,6 +13,7 @@ from litestar.params import FromQuery
 from gateway.control_plane.accounts import key_listing
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.status import errors
+from gateway.control_plane.web import request_list
 from gateway.control_plane.web.formats import number
 from gateway.control_plane.web.rendering import Render
 from gateway.control_plane.web.stacked_chart import BarTime, Series, StackedChart, stacked
@@ -50,6 +51,7 @@ async def show_errors(
         is_cut=len(found) == errors.SUMS_MAX,
         by_pair=by_pair.most_common(_PAIRS_MAX),
         most=_PAIRS_MAX,
+        documentation=request_list.documentation,
         by_day=sorted(by_day.items(), reverse=True),
         names={key.id: key for key in keys},
         chart=_drawn(by_day, [first + timedelta(days=number) for number in range(span)]),

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import insert, select
 
 from gateway.app.process import Process
+from gateway.errors import documented
 from gateway.identifiers import first_id, new_id
 from gateway.storage.tables import (
     api_keys,
@@ -310,6 +311,30 @@ async def test_errors_are_listed_by_code_and_key_and_lead_to_their_requests(
     assert "model_warming" not in said
     assert "55 errors today" in (await browser.get("/console/errors?days=1")).text
     assert (await browser.get("/console/errors?days=1000000")).status_code == 200
+
+
+async def test_every_code_leads_to_its_words(gateway: Process, browser: Browser, key: str):
+    ((owner,),) = await rows(gateway, select(organizations.c.id))
+    logged = {(kind.status, kind.code or kind.type) for kind in documented()}
+    logged |= {(499, "client_closed"), (418, "of_an_old_release")}
+    hour = NOW.replace(minute=0, second=0, microsecond=0)
+    sums = {"organization_id": owner, "hour": hour, "key_id": key, "model_id": "", "errors": 1}
+    async with gateway.core.database.write() as connection:
+        for status, code in logged:
+            await connection.execute(insert(error_hours).values(status=status, code=code, **sums))
+    page = (await browser.get("/console/errors")).text
+    leads = dict(re.findall(r'<a class="mono" href="(/docs/errors[^"]*)">(\w+)</a>', page))
+    assert set(leads.values()) == {code for _, code in logged}
+    assert leads.pop("/docs/errors") == "of_an_old_release"
+    manual = (await browser.get("/docs/errors")).text
+    anchors = {lead.partition("#")[2] for lead in leads}
+    assert anchors <= set(re.findall(r'id="([\w-]+)"', manual))
+    assert len(anchors) == len(logged) - 1
+    for status, code in ((400, "invalid_request_error"), (499, "client_closed")):
+        request_id = await log(gateway, key, status, code)
+        page = (await browser.get(f"{PATH}/{request_id}")).text
+        (lead,) = (lead for lead, name in leads.items() if name == code)
+        assert f'<a href="{lead}">More about this error</a>' in page
 
 
 async def test_a_key_whose_budget_is_used_up_says_how_many_were_refused_today(
