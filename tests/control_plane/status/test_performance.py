@@ -104,6 +104,15 @@ async def test_a_new_model_is_measured_since_it_is_live(gateway: Process):
     assert [bar.uptime is None for bar in found.days] == [True] * (DAYS - 2) + [False] * 2
 
 
+def test_an_outage_before_the_launch_is_no_day_s():
+    outage = Downtime(NOW - timedelta(hours=30), NOW - timedelta(hours=19))
+    seen = ModelPerformance(as_of=NOW, live_since=NOW - timedelta(hours=20), outages=(outage,))
+    yesterday, today = seen.days[-2:]
+    assert (yesterday.seconds_down, today.seconds_down) == (3600, 0)
+    assert yesterday.uptime == pytest.approx(1 - 1 / 5.5)  # it was launched at 18:30
+    assert seen.uptime_24h == pytest.approx(0.95)
+
+
 def test_a_model_is_new_for_a_day():
     for hours, is_new in ((23, True), (24, False)):
         since = NOW - timedelta(hours=hours)

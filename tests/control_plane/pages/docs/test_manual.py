@@ -10,6 +10,7 @@ from gateway.control_plane.pages.docs import code, manual
 from gateway.control_plane.pages.docs.manual import PAGES
 from testing.browsing import Browser, sign_in
 from tests.control_plane.conftest import MINILM
+from tests.control_plane.pages.docs.test_search import index
 
 _LINK = re.compile(r'href="(/[^"]*|#[^"]*)"')
 _ID = re.compile(r' id="([^"]+)"')
@@ -36,6 +37,8 @@ async def test_every_link_leads_somewhere(browser: Browser):
         pages[path] = (await browser.get(path)).text
         wanted |= set(links(path, pages[path]))
     assert ("/docs/errors", "retries") in wanted
+    found = {entry.address.partition("#") for entry in index()._entries}  # by the search
+    wanted |= {(path, anchor) for path, _, anchor in found}
     for path, fragment in sorted(wanted):
         if path not in pages:
             answer = await browser.get(path)

@@ -107,6 +107,19 @@ def test_what_was_asked_is_marked_and_nothing_is_markup():
     assert snippet.endswith(" …")
 
 
+def test_rare_words_titles_and_short_sections_come_first():
+    def first(query: str, *entries: Entry) -> str:
+        return Index(entries).search(query)[0].entry.address
+
+    common = [Entry(f"P{n}", "", f"/{n}", "alpha") for n in range(9)]
+    assert first("alpha omega", *common, Entry("Q", "", "/rare", "omega")) == "/rare"
+    long, short = Entry("L", "", "/long", "alpha" + " beta" * 50), Entry("S", "", "/short", "alpha")
+    assert first("alpha", long, short) == "/short"
+    assert first("alpha", short, Entry("Alpha", "", "/titled", "beta")) == "/titled"
+    both = Entry("B", "", "/both", "alpha omega")
+    assert first("alpha omega", Entry("O", "", "/often", "alpha " * 9), both) == "/both"
+
+
 def test_at_most_two_sections_of_a_page_are_shown():
     many = Index(Entry("Page", f"S{n}", f"/p#{n}", "credit") for n in range(9))
     assert len(many.search("credit")) == 2
