@@ -62,11 +62,13 @@ async def of_organization(connection: AsyncConnection, organization_id: str) -> 
     ours = api_keys.c.organization_id == organization_id
     ended = (ours, api_keys.c.revoked_at.is_not(None))
     newest = _selection(*ended).order_by(None).order_by(api_keys.c.revoked_at.desc())
-    revoked = await _read(connection, newest.limit(REVOKED_SHOWN_MAX))
+    revoked, more = await _read(connection, newest.limit(REVOKED_SHOWN_MAX)), 0
+    if len(revoked) == REVOKED_SHOWN_MAX:
+        more = await count(connection, api_keys, *ended) - REVOKED_SHOWN_MAX
     return KeyListing(
         active=await _read(connection, _selection(ours, api_keys.c.revoked_at.is_(None))),
         revoked=revoked,
-        revoked_more=await count(connection, api_keys, *ended) - len(revoked),
+        revoked_more=more,
     )
 
 

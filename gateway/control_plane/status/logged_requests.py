@@ -218,6 +218,8 @@ async def _charges(
         )
     )
     rows = {row.request_id: row for row in found}
+    if not rows:
+        return {}
     sources = [f"request:{one}" for one in rows]
     back = await connection.scalars(select(lot.source_ref).where(lot.source_ref.in_(sources)))
     credited = {source.removeprefix("request:") for source in back}

@@ -56,7 +56,7 @@ async def show_overview(
             connection, visitor.organization_id, picked.filter, picked.now
         )
         answered = await answers.summary(connection, visitor.organization_id, today)
-        welcome = await users.welcome_of(connection, visitor.user_id)
+        welcome = "" if balance.lots else await users.welcome_of(connection, visitor.user_id)
         keys_active = await key_listing.count_active(connection, visitor.organization_id)
         used_up = await _used_up(connection, visitor.organization_id, today)
     this_month = [one for one in days if one.group >= month.isoformat()]

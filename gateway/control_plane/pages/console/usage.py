@@ -62,7 +62,9 @@ async def show_usage(
     )
     async with database.read() as connection:
         sums = await usage.every_sum(connection, visitor.organization_id, picked.filter)
-        used = await usage.models_of(connection, visitor.organization_id, picked.since)
+        used = sorted(one.group for one in sums["model"])
+        if key or model:  # which may leave some out
+            used = await usage.models_of(connection, visitor.organization_id, picked.since)
         keys = await key_listing.named(connection, visitor.organization_id, picked.since)
         names = {item.id: item.name for item in keys}
         if metric == "latency":

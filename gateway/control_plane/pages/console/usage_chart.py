@@ -113,7 +113,7 @@ async def charted(
 ) -> UsageChart:
     """Read and draw it: all but latency, which has a module of its own.
 
-    `sums` are those of the span by model and key, `names` those of keys.
+    `sums` are those of the span, `names` those of keys.
     """
     if picked.metric == "errors":
         return await _errors(connection, organization_id, picked, names)
@@ -122,13 +122,16 @@ async def charted(
     if picked.split != "none":
         largest = sorted(sums[picked.split], key=lambda one: getattr(one, field), reverse=True)
         groups = [one.group for one in largest[:SERIES_MAX]]
-    cells = await usage_series.cells(
-        connection, organization_id, picked.filter, by=picked.split, groups=groups,
-        hourly=picked.hourly,
-    )  # fmt: skip
-    prior = await usage_series.before(connection, organization_id, picked.filter, picked.now)
     slots = picked.slots()
-    values = [(cell.at, cell.group, getattr(cell, field)) for cell in cells]
+    if picked.split == "none" and not picked.hourly:
+        values = [(date.fromisoformat(one.group), "", getattr(one, field)) for one in sums["day"]]
+    else:
+        cells = await usage_series.cells(
+            connection, organization_id, picked.filter, by=picked.split, groups=groups,
+            hourly=picked.hourly,
+        )  # fmt: skip
+        values = [(cell.at, cell.group, getattr(cell, field)) for cell in cells]
+    prior = await usage_series.before(connection, organization_id, picked.filter, picked.now)
     total = sum(value for _, _, value in values)
     written = money if picked.metric == "cost" else number
     chart = stacked(
