@@ -117,7 +117,8 @@ class HotPath:
             self.demand.add((model_id, key.organization_id))
             raise ModelComingSoon(
                 f"{model_id} is coming soon and not served yet; this call was counted as demand. "
-                f"Vote for it, or get an email when it is live: {self.public_url}/models/{model_id}."
+                "Vote for it, or get an email when it is live: "
+                f"{self.public_url}/models/{model_id}."
                 f"{_ESTIMATE if found[0].vocabulary_sha256 in self.counters else ''}",
                 param="model",
             )
