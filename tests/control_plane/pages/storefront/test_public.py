@@ -226,7 +226,7 @@ async def test_the_model_page_says_what_one_asks_before_paying(browser: Browser)
         assert f"{state}$0.004 with service_tier: flex" in text
         assert "2,048 inputs, 300,000 tokens" in text
         assert "512 requests" in text
-        assert "Neither your inputs nor their vectors" in text
+        assert "Not your inputs, and not their vectors" in text
         assert f'"prompt_tokens": {tokens}' in text
         assert f"x-cost-nanos: {tokens * 8}" in text
         assert ("ONNX Runtime, CPU" in text) == (model == MINILM)
