@@ -219,6 +219,7 @@ def served(
         "GATEWAY_SECRET": SECRET,
         "DATABASE_URL": f"sqlite:///{path}",
         "GATEWAY_WORKERS": f"{MODEL}={fake_worker.url}",
+        "GATEWAY_KEY_WAIT_SECONDS": "60",
     }
     secret = asyncio.run(_fund(environment["DATABASE_URL"]))
     process = Process([sys.executable, "-m", "testing.serve"], environment)

@@ -31,7 +31,9 @@ def where(sqlite_database_url: list[str]) -> str:
 
 @pytest.fixture
 async def gateway(where: str, options: dict[str, Any]) -> AsyncIterator[Process]:
-    settings = Settings(secret="s" * 32, database_url=where, **{"dev_mail": True, **options})
+    # patient with keys, so that a slow machine is no database that hangs
+    usual = {"dev_mail": True, "key_wait_seconds": 60.0}
+    settings = Settings(secret="s" * 32, database_url=where, **usual | options)
     made = build(settings)
     # not the application's own lifespan: its cancel scope must end in the task that began it, and
     # pytest-asyncio runs the two halves of a fixture in two tasks

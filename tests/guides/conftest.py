@@ -41,6 +41,7 @@ def served_reader(
         settings = {
             "GATEWAY_SECRET": SECRET, "DATABASE_URL": url,
             "GATEWAY_WORKERS": f"{MODEL}={worker.url}", "GATEWAY_HOLD_SECONDS": "30",
+            "GATEWAY_KEY_WAIT_SECONDS": "60",
         }  # fmt: skip
         key, poor_key = asyncio.run(_keys(url))
         process = Process([sys.executable, "-m", "testing.serve"], os.environ | settings)

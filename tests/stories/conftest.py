@@ -118,6 +118,7 @@ def service(
             "GATEWAY_DEMAND_SECONDS": "0.2",
             "GATEWAY_ANSWER_WRITE_SECONDS": "0.2",
             "GATEWAY_SIGN_INS_PER_HOUR": "1000",
+            "GATEWAY_KEY_WAIT_SECONDS": "60",
             "GATEWAY_STRIPE_SECRET_KEY": SECRET_KEY,
             "GATEWAY_STRIPE_API_URL": stripe,
             "GATEWAY_STRIPE_WEBHOOK_SECRETS": STRIPE_SECRET,
