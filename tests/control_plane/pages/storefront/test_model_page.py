@@ -110,7 +110,7 @@ def test_dimensions_are_drawn_for_models_that_have_scores_of_several():
 
 
 def test_points_are_where_their_scores_are():
-    scores = {8: 60.0, 16: 62.0, 32: 64.0}
+    scores = {8: 61.0, 32: 64.0}
     page = msgspec.structs.replace(
         content.reviewed()[NOMIC],
         by_dimension=tuple(
@@ -123,7 +123,7 @@ def test_points_are_where_their_scores_are():
     chart = drawn(page, 16)
     assert chart
     assert (chart.score, chart.marks) == ("Mean over all tasks", [64.0, 62.0, 60.0])
-    assert chart.line == "16.67,100 50,50 83.33,0"
+    assert chart.line == "25,75 75,0"
 
 
 @pytest.mark.parametrize("scores", [[50.0, 50.0], [56.1, 62.28], [0.0, 100.0], [99.9, 100.0]])
