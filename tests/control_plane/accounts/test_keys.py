@@ -48,7 +48,7 @@ async def test_as_many_keys_as_allowed_and_no_more_when_none_is_of_today(
     yesterday = datetime.now(UTC) - timedelta(days=2)
     async with ledger.database.write() as connection:
         await connection.execute(update(api_keys).values(created_at=yesterday))
-        with pytest.raises(TooManyKeys, match="at most 1 keys. Revoke"):
+        with pytest.raises(TooManyKeys, match=r"at most 1 keys\. Revoke"):
             await check_room(connection, ledger.organization_id, 1)
         await check_room(connection, ledger.organization_id, 2)
 
