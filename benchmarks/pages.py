@@ -4,8 +4,10 @@
 
 The application runs in this process with its jobs, on a fresh database. A page's time is that from
 the ASGI call to the last byte of the body, so it has everything but the network: the session, the
-queries, the template. The pages are asked for in turn, one at a time. Then, how long the event loop
-stands still for what every process does again and again: reading the catalog and the votes.
+queries, the template. The pages are asked for in turn, one at a time. The least time on the CPU
+that a page took of this process is printed too: with other work on the machine it says more. Then,
+how long the event loop stands still for what every process does again and again: reading the
+catalog and the votes.
 """
 
 from __future__ import annotations
@@ -43,31 +45,37 @@ Job = Callable[[], Awaitable[None]]
 
 
 class Timed:
-    """An application that notes how long each answer took."""
+    """An application that notes how long each answer took, and on the CPU, with its jobs."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self.seconds = 0.0
+        self.seconds = self.cpu_seconds = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer."""
-        started = time.perf_counter()
+        started, used = time.perf_counter(), time.process_time()
         await self._app(scope, receive, send)
         self.seconds = time.perf_counter() - started
+        self.cpu_seconds = time.process_time() - used
 
 
 async def measure(
     timed: Timed, browser: Browser, stranger: Browser, requests: int
-) -> dict[str, list[float]]:
-    """Return the seconds of each page, sorted; the sign-in is shown to strangers alone."""
+) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """Return the seconds of each page, sorted, and the least of its seconds on the CPU.
+
+    The sign-in is shown to strangers alone.
+    """
     seconds: dict[str, list[float]] = {page: [] for page in PAGES}
+    least = dict.fromkeys(PAGES, float("inf"))
     for turn in range(requests + _WARMUP):
         for page in PAGES:
             answer = await (stranger if page == "/sign-in" else browser).get(page)
             assert answer.status_code == 200, (page, answer.text)
             if turn >= _WARMUP:
                 seconds[page].append(timed.seconds)
-    return {page: sorted(some) for page, some in seconds.items()}
+                least[page] = min(least[page], timed.cpu_seconds)
+    return {page: sorted(some) for page, some in seconds.items()}, least
 
 
 async def measure_jobs(gateway: Process, rounds: int) -> dict[str, list[float]]:
@@ -134,16 +142,18 @@ async def run(url: str, requests: int, size: Size) -> None:
         await sign_in(browser, gateway, "ada@example.org")
         for name, count in (await fill(gateway, size)).items():
             print(f"{name}: {count:,}")
-        measured = await measure(timed, browser, stranger, requests)
+        measured, least = await measure(timed, browser, stranger, requests)
         jobs = await measure_jobs(gateway, requests)
         await browser.close()
         await stranger.close()
     print(
-        f"\n| page | p50 ms | p99 ms | under {GOAL_SECONDS * 1000:.0f} |\n| --- | --- | --- | --- |"
+        f"\n| page | p50 ms | p99 ms | under {GOAL_SECONDS * 1000:.0f} | CPU ms |"
+        "\n| --- | --- | --- | --- | --- |"
     )
     for page, seconds in measured.items():
         p50, p99 = (seconds[int(len(seconds) * share)] for share in (0.5, 0.99))
-        print(f"| {page} | {p50 * 1000:.1f} | {p99 * 1000:.1f} | {_verdict(p99)} |")
+        times = f"{p50 * 1000:.1f} | {p99 * 1000:.1f} | {_verdict(p99)} | {least[page] * 1000:.1f}"
+        print(f"| {page} | {times} |")
 
     print("\n| the loop stands still | p50 ms | p99 ms |\n| --- | --- | --- |")
     for job, seconds in jobs.items():

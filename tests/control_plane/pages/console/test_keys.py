@@ -278,7 +278,7 @@ async def test_of_many_revoked_keys_few_are_read(gateway: Process, browser: Brow
     await gateway.services.keys.create(used.organization_id, "in use")
     await gateway.services.keys.revoke(used.id)
     page = (await browser.get("/console/keys")).text
-    assert page.count("not for 90 days") == 1
+    assert page.count("not in the last 90 days") == 1
     assert page.count("old-") == 19  # beside `used`, which was revoked last
     assert "old-18." in page
     assert "and 6 more" in page
