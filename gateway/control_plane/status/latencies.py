@@ -24,7 +24,7 @@ Latencies = Counter[int]
 Owner = Literal["model", "key"]
 
 
-class Measured(msgspec.Struct, frozen=True, kw_only=True):
+class LatencyFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Selects successes: from midnight UTC of a day on, of a key, of a model."""
 
     since: date
@@ -37,7 +37,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def by_owner(
-    connection: AsyncConnection, organization_id: str, chosen: Measured
+    connection: AsyncConnection, organization_id: str, chosen: LatencyFilter
 ) -> Mapping[Owner, Mapping[str, Latencies]]:
     """Return the latencies of the whole time of each model and of each key."""
     table = _table(chosen)
@@ -57,7 +57,7 @@ async def by_owner(
 async def by_slot(
     connection: AsyncConnection,
     organization_id: str,
-    chosen: Measured,
+    chosen: LatencyFilter,
     *,
     by: Owner | None = None,
     owners: Sequence[str] = (),
@@ -84,7 +84,7 @@ async def by_slot(
     return slots
 
 
-def _table(chosen: Measured) -> Table:
+def _table(chosen: LatencyFilter) -> Table:
     return latency_hours if chosen.hourly else latency_days
 
 
@@ -92,7 +92,7 @@ def _at(table: Table) -> ColumnElement[Slot]:
     return table.c.hour if table is latency_hours else table.c.day
 
 
-def _where(organization_id: str, chosen: Measured) -> list[ColumnElement[bool]]:
+def _where(organization_id: str, chosen: LatencyFilter) -> list[ColumnElement[bool]]:
     table = _table(chosen)
     first: Slot = chosen.since
     last: Slot = chosen.until.date()

@@ -29,7 +29,7 @@ class StackedChart(msgspec.Struct, frozen=True, kw_only=True):
     """How wide a slot is."""
     columns: list[Column]
     """One for each slot, also where nothing is drawn."""
-    shapes: list[Shape]
+    shapes: list[ChartShape]
     series: list[Drawn]
     marks: list[str]
     """Labels up the side: the whole height, half of it, zero."""
@@ -76,7 +76,7 @@ class BarPart(msgspec.Struct, frozen=True):
     height: float
 
 
-class Shape(msgspec.Struct, frozen=True):
+class ChartShape(msgspec.Struct, frozen=True):
     """The parts of one hue in all columns, drawn as one: an element for each would be hundreds."""
 
     hue: int
@@ -148,14 +148,14 @@ def stacked(
     )
 
 
-def _shapes(columns: Sequence[Column]) -> list[Shape]:
+def _shapes(columns: Sequence[Column]) -> list[ChartShape]:
     paths: dict[tuple[int, bool], list[str]] = {}
     for column in columns:
         for part in column.parts:
             paths.setdefault((part.hue, column.goes_on), []).append(
                 f"M{column.x:g} {part.y:g}h{column.width:g}v{part.height:g}h-{column.width:g}z"
             )
-    return [Shape(*which, "".join(drawn)) for which, drawn in sorted(paths.items())]
+    return [ChartShape(*which, "".join(drawn)) for which, drawn in sorted(paths.items())]
 
 
 def _heights(values: Sequence[int]) -> list[int]:

@@ -20,7 +20,7 @@ from gateway.control_plane.pages.console.usage_chart import (
 from gateway.control_plane.status import answer_series, latencies
 from gateway.control_plane.status.answer_series import Slot
 from gateway.control_plane.status.answers import percentile
-from gateway.control_plane.status.latencies import Latencies, Measured, Owner
+from gateway.control_plane.status.latencies import Latencies, LatencyFilter, Owner
 from gateway.control_plane.web.formats import latency
 from gateway.control_plane.web.stacked_chart import (
     SERIES_MAX,
@@ -90,10 +90,10 @@ async def charted(
     )
 
 
-def _spans(picked: Picked) -> tuple[Measured, Measured]:
+def _spans(picked: Picked) -> tuple[LatencyFilter, LatencyFilter]:
     """Return the span, and the one before it."""
     length = timedelta(days=picked.days)
-    chosen = Measured(
+    chosen = LatencyFilter(
         since=picked.since,
         until=picked.now,
         hourly=picked.hourly,
