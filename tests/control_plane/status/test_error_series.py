@@ -29,7 +29,8 @@ ROWS = [
     (OWN, at(NEXT, 0), SECOND, "a", 4),
     (OWN, UNTIL, FIRST, "a", 8),
     (OWN, UNTIL, THIRD, "", 5),
-    (OWN, at(NEXT, 15), THIRD, "b", 1_000),  # an hour too late
+    (OWN, at(NEXT, 15), FIRST, "a", 100),  # an hour too late, but for whole days
+    (OWN, at(date(2026, 11, 29), 0), THIRD, "b", 1_000),  # a day too late
     (OTHER, UNTIL, THIRD, "b", 1_000),
 ]
 
@@ -53,10 +54,10 @@ async def test_errors_by_hour_and_day_and_group(database: Database):
     assert sorted(hours) == [
         (at(SINCE, 0), "", 1), (at(SINCE, 23), "", 2), (at(NEXT, 0), "", 4), (UNTIL, "", 13),
     ]  # fmt: skip
-    assert sorted(days) == [(SINCE, "", 3), (NEXT, "", 17)]
-    assert sorted(models) == [(SINCE, "", 2), (SINCE, "a", 1), (NEXT, "", 5), (NEXT, "a", 12)]
+    assert sorted(days) == [(SINCE, "", 3), (NEXT, "", 117)]
+    assert sorted(models) == [(SINCE, "", 2), (SINCE, "a", 1), (NEXT, "", 5), (NEXT, "a", 112)]
     assert sorted(keys) == [
-        (SINCE, FIRST, 1), (SINCE, SECOND, 2), (NEXT, "", 5), (NEXT, FIRST, 8), (NEXT, SECOND, 4),
+        (SINCE, FIRST, 1), (SINCE, SECOND, 2), (NEXT, "", 5), (NEXT, FIRST, 108), (NEXT, SECOND, 4),
     ]  # fmt: skip
 
 
