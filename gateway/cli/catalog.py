@@ -34,8 +34,7 @@ for _command in (
     Later(
         "edit",
         "model_edits:edit_model",
-        "Replace a model's facts or page; releases of the data file no longer override what "
-        "differs.",
+        "Replace a model's facts or page; later data files no longer override what differs.",
     ),
     Later("add", "model_edits:add_model", "Add a model that is coming soon."),
     Later(

@@ -43,7 +43,7 @@ async def show_model(model: str, *, page: bool) -> None:
 async def edit_model(
     model: str, *, facts: Path | None, page: Path | None, reason: str, acting: str | None
 ) -> None:
-    """Replace a model's facts or page; the data file no longer overrides what differs."""
+    """Replace a model's facts or page; later data files no longer override what differs."""
     async with opened() as database, database.write() as connection:
         found = await model_control.edit(
             connection,

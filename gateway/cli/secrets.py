@@ -51,11 +51,11 @@ def generate() -> None:
 @as_json
 @asynchronous
 async def status(*, as_json: bool) -> None:
-    """Show what hangs on each secret that this database was used with, newest first.
+    """Show what depends on each secret that this database was used with, newest first.
 
     API keys move to the first secret when they are used, sealed texts by `gateway secrets reseal`
     and an hourly job, sessions within an hour of their use. Nothing breaks when a secret is dropped
-    that only sessions and links hang on: they end.
+    that only sessions and links depend on: they end.
     """
     keyring = Settings.from_environment().keyring
     async with opened() as database, database.read() as connection:
@@ -82,7 +82,7 @@ async def status(*, as_json: bool) -> None:
 @as_json
 @asynchronous
 async def keys_under(fingerprint: str, *, as_json: bool) -> None:
-    """List the first hundred API keys in use that hang on a secret: they were not used since."""
+    """List the first hundred API keys in use that depend on a secret: they were not used since."""
     async with opened() as database, database.read() as connection:
         found = await dependents.keys_under(connection, fingerprint, most=_KEYS_MAX)
     show(found, as_json=as_json, title="keys")
@@ -109,7 +109,7 @@ async def reseal() -> None:
 @because
 @asynchronous
 async def retire_secret(fingerprint: str, *, acting: str | None, reason: str) -> None:
-    """Let gateways start without a secret, whatever hangs on it: those API keys end for good."""
+    """Let gateways start without a secret, whatever depends on it: those API keys end for good."""
     keyring = Settings.from_environment().keyring
     async with opened() as database, database.write() as connection:
         operator = await operator_of(connection, acting)

@@ -1,4 +1,4 @@
-"""What still hangs on a secret of GATEWAY_SECRET: whether it can be dropped."""
+"""What still depends on a secret of GATEWAY_SECRET: whether it can be dropped."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gateway.storage.tables import api_keys, known_secrets, mail_links, sessions
 
 
 class Dependents(msgspec.Struct, frozen=True, kw_only=True):
-    """How much hangs on one secret."""
+    """How much depends on one secret."""
 
     api_keys: int
     """Keys in use whose digest is under it, one before a rotation included: they move at their
@@ -40,7 +40,7 @@ class Dependents(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def dependents(connection: AsyncConnection, keyring: Keyring, fingerprint: str) -> Dependents:
-    """Count what hangs on a secret, which may be one that this process does not have."""
+    """Count what depends on a secret, which may be one that this process does not have."""
     ours = keyring.fingerprints
     which = ours.index(fingerprint) if fingerprint in ours else None
     sealed = await sealed_under(connection, keyring, which)
@@ -67,7 +67,7 @@ async def dependents(connection: AsyncConnection, keyring: Keyring, fingerprint:
 
 
 async def keys_under(connection: AsyncConnection, fingerprint: str, *, most: int) -> list[str]:
-    """Return the ids of API keys in use that hang on a secret, the oldest first."""
+    """Return the ids of API keys in use that depend on a secret, the oldest first."""
     query = select(api_keys.c.id).where(await _keys_under(connection, fingerprint))
     return list(await connection.scalars(query.order_by(api_keys.c.id).limit(most)))
 

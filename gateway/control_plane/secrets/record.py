@@ -127,7 +127,7 @@ def unstarted_words(fingerprint: str, keys: int) -> str:
 
 
 async def retire(connection: AsyncConnection, fingerprint: str) -> None:
-    """Let processes start without a secret, whatever hangs on it."""
+    """Let processes start without a secret, whatever depends on it."""
     await connection.execute(
         update(known_secrets)
         .where(known_secrets.c.fingerprint == fingerprint)
@@ -159,7 +159,7 @@ async def _note(
     ours, noted = keyring.fingerprints, {one.fingerprint for one in known}
     for one in known:
         if one.retired_at is None and one.fingerprint not in ours:
-            log.info("a secret is retired: nothing hangs on it", fingerprint=one.fingerprint)
+            log.info("a secret is retired: nothing depends on it", fingerprint=one.fingerprint)
             await retire(connection, one.fingerprint)
     for fingerprint in ours:
         await connection.execute(

@@ -15,7 +15,7 @@ known_secrets = Table(
     Column("seen_at", Instant, nullable=False),
     # when a process last started with it as the first while another one was; null: it only verified
     Column("first_at", Instant),
-    # nothing hangs on it any more, or an operator gave up what does: it may be missing
+    # nothing depends on it any more, or an operator gave up what does: it may be missing
     Column("retired_at", Instant),
     **STRICT,
 )

@@ -50,7 +50,8 @@ async def test_a_secret_on_which_a_key_hangs_can_t_be_forgotten(ledger: Ledger):
     assert "`gateway secrets retire" in said
     # nor the new one, once it made something: a way back without it would refuse that
     await ApiKeys(database, secret=STEP_2).create(ledger.organization_id, "new")
-    assert f"{NEW.fingerprints[0]}, and 1 API keys still hang on it" in await refused(database, OLD)
+    said = await refused(database, OLD)
+    assert f"{NEW.fingerprints[0]}, and 1 API keys still depend on it" in said
 
 
 async def test_what_nothing_hangs_on_is_retired_and_may_come_back(database: Database):

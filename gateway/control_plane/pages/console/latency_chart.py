@@ -72,7 +72,7 @@ async def charted(
     bars, whole = list(times.values()), _sum(slots.values())
     return UsageChart(
         "Latency",
-        " · ".join(f"{latency(percentile(whole, share))} p{share}" for share in _SHARES),
+        " · ".join(f"p{share} {latency(percentile(whole, share))}" for share in _SHARES),
         _change(picked, whole, past),
         _nested(bars, drawn, whole, highest),
         panels=[

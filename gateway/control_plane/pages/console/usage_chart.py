@@ -24,7 +24,7 @@ from gateway.control_plane.web.stacked_chart import (
     StackedChart,
     stacked,
 )
-from gateway.dates import day_text, moment_text
+from gateway.dates import day_text, moment_text, short_day_text
 from gateway.money import money
 
 Metric = Literal["cost", "tokens", "requests", "errors", "latency"]
@@ -66,7 +66,7 @@ class Picked(msgspec.Struct, frozen=True, kw_only=True):
             days = [self.since + timedelta(days=n) for n in range(self.days)]
             today = self.now.date()
             return {
-                day: BarTime(label=_short(day), title=day_text(day), goes_on=day == today)
+                day: BarTime(label=short_day_text(day), title=day_text(day), goes_on=day == today)
                 for day in days
             }
         first = datetime.combine(self.since, time(), UTC)
@@ -74,7 +74,7 @@ class Picked(msgspec.Struct, frozen=True, kw_only=True):
         this = self.now.replace(minute=0, second=0, microsecond=0)
         return {
             hour: BarTime(
-                label=f"{hour:%H:%M}" if self.days == 1 else f"{_short(hour)} {hour:%H:%M}",
+                label=f"{hour:%H:%M}" if self.days == 1 else f"{short_day_text(hour)} {hour:%H:%M}",
                 title=moment_text(hour),
                 goes_on=hour == this,
             )
@@ -226,10 +226,6 @@ def _change(picked: Picked, now: int, then: int, told: Callable[[int], str]) -> 
 def before_words(picked: Picked) -> str:
     """Name the span before."""
     return "yesterday up to this hour" if picked.days == 1 else f"the {picked.days} days before"
-
-
-def _short(day: date) -> str:
-    return f"{day.day} {day:%b}"
 
 
 _HEADINGS: Mapping[Metric, str] = {"cost": "Cost", "tokens": "Tokens", "requests": "Requests"}

@@ -19,9 +19,9 @@ document.addEventListener("click", (event) => {
 });
 
 // Of a menu that scrolls, the page that is open is in sight.
-for (const here of document.querySelectorAll(":is(.side, .rail) [aria-current]")) {
-  const menu = here.closest(".side, .rail > .pages");
-  menu.scrollTo(here.offsetLeft - menu.clientWidth / 2, here.offsetTop - menu.clientHeight / 2);
+for (const menu of document.querySelectorAll(".side, .rail, .rail > .groups")) {
+  const here = menu.querySelector("[aria-current]");
+  if (here) menu.scrollTo(here.offsetLeft - menu.clientWidth / 2, here.offsetTop - menu.clientHeight / 2);
 }
 
 document.addEventListener("click", async (event) => {
