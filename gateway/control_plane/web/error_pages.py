@@ -57,7 +57,7 @@ _TYPED = {
     "passages": "Passages",
     "code": "Six-digit code",
     "reason": "Reason",
-    "words": "In words",
+    "words": "In your own words",
     "title": "Title",
     "ticket": "Ticket",
     "id": "Model",

@@ -1,4 +1,4 @@
-"""Which secret a database was used with: a wrong one does not start, whatever hangs on it."""
+"""Which secret a database was used with: a wrong one does not start, whatever depends on it."""
 
 import pytest
 from structlog.testing import capture_logs
