@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
+from gateway.control_plane.demand import asks
 from gateway.control_plane.pages.docs import reference
 from gateway.control_plane.web import client_snippets, snippets
 from gateway.data_plane.api.prints import IdempotencyKeyTooLong
@@ -92,6 +93,7 @@ def held(settings: Settings) -> dict[str, Any]:
         "request_log_days": f"{settings.request_log_days:,}",
         "answer_days": f"{settings.answer_retention_days:,}",
         "demand_days": f"{settings.demand_retention_days:,}",
+        "asked_names_max": f"{asks.KEPT_MAX:,}",
     }
 
 

@@ -56,6 +56,7 @@ async def test_the_privacy_policy_has_the_periods_that_are_set(browser: Browser)
     page = (await browser.get("/privacy")).text
     assert "77 days; sums by hour" in page
     assert '<td data-label="How long">9 days</td>' in page
+    assert "among the 2,000 most asked for" in page
     assert {*browser.http.cookies} | {"session", "theme", snippets.COOKIE} == set(
         re.findall(r"<tr>\n<td><code>(\w+)</code></td>", page)
     ), "each cookie that is set, and no other"
