@@ -29,6 +29,8 @@ class DemandCounts:
         self._views = Tally[str](entries_max=_VIEWED_MAX)
         self._votes: dict[str, int] = {}
         self._waiting: dict[str, int] = {}
+        self._recounted: dict[str, int] = {}
+        """Votes that were counted since `refresh` last began to read."""
 
     def votes(self, model_id: str) -> int:
         """Return the public number of votes: those of verified accounts, none set aside."""
@@ -60,15 +62,19 @@ class DemandCounts:
                     await record(connection, *counted)
 
     async def refresh(self) -> None:
-        """Read the public numbers from the database."""
+        """Read the public numbers from the database; what was recounted meanwhile is newer."""
+        self._recounted = {}
         async with self._database.read() as connection:
-            self._votes = await _counts(connection, demand_votes, is_counted())
+            counted = await _counts(connection, demand_votes, is_counted())
             self._waiting = await _counts(connection, waitlist_entries)
+        self._votes = counted | self._recounted
 
-    async def recount(self, connection: AsyncConnection, model_id: str) -> None:
-        """Read one model's votes now, so that a voter sees their own."""
+    async def recount(self, model_id: str) -> None:
+        """Read one model's votes once one was committed, so that a voter sees their own."""
         mine = demand_votes.c.model_id == model_id
-        self._votes[model_id] = await count(connection, demand_votes, mine, is_counted())
+        async with self._database.read() as connection:
+            votes = await count(connection, demand_votes, mine, is_counted())
+        self._votes[model_id] = self._recounted[model_id] = votes
 
 
 def is_counted() -> ColumnElement[bool]:

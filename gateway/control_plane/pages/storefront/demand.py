@@ -94,7 +94,7 @@ async def vote(
     await vote_quota.take(origin)
     async with database.write() as connection:
         await votes.cast(connection, request.user, _vote(data))
-        await demand_counts.recount(connection, listing.model.id)
+    await demand_counts.recount(listing.model.id)
     return see_other(f"{listing.path}#demand")
 
 
@@ -111,7 +111,7 @@ async def withdraw_vote(
     await vote_quota.take(origin)
     async with database.write() as connection:
         await votes.withdraw(connection, request.user, data.model)
-        await demand_counts.recount(connection, data.model)
+    await demand_counts.recount(data.model)
     return see_other(safe_path(data.back or f"/models/{data.model}#demand"))
 
 

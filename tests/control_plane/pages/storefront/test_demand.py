@@ -2,16 +2,18 @@
 
 import re
 from collections import Counter
+from typing import Any
 
 import pytest
 from litestar import Litestar
-from sqlalchemy import select
+from sqlalchemy import Table, select
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.app.process import Process
 from gateway.control_plane.back_office import vote_reviews
 from gateway.control_plane.catalog import catalog, golden
-from gateway.control_plane.demand import events, launch_mails, launches
+from gateway.control_plane.demand import counts, events, launch_mails, launches
 from gateway.control_plane.mail import unsubscribe
 from gateway.control_plane.operators.operators import COMMAND_LINE
 from gateway.storage.tables import (
@@ -54,6 +56,26 @@ async def test_a_vote_is_counted_once_changed_and_withdrawn(gateway: Process, br
     assert "Be the first to vote." in (await browser.get(PATH)).text
     kinds = Counter(row.kind for row in await rows(gateway, select(demand_events)))
     assert (kinds["vote"], kinds["withdraw"]) == (1, 1)
+
+
+async def test_a_count_that_began_before_a_vote_does_not_hide_it(
+    gateway: Process, browser: Browser, monkeypatch: pytest.MonkeyPatch
+):
+    await sign_in(browser, gateway, "ada@example.org", next_path=PATH)
+    read = counts._counts
+
+    async def voting(connection: AsyncConnection, table: Table, *conditions: Any) -> dict[str, int]:
+        found = await read(connection, table, *conditions)
+        if table is demand_votes:
+            await browser.submit("/vote", model=STELLA)
+        return found
+
+    monkeypatch.setattr(counts, "_counts", voting)
+    await gateway.core.demand_counts.refresh()
+    assert "1 verified vote" in (await browser.get(PATH)).text
+    monkeypatch.setattr(counts, "_counts", read)
+    await gateway.core.demand_counts.refresh()
+    assert "1 verified vote" in (await browser.get(PATH)).text
 
 
 async def test_one_vote_for_all_spellings_of_a_mailbox(
