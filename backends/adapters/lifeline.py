@@ -57,7 +57,7 @@ class Lifeline:
             if not isinstance(error, OSError):
                 raise
         if self._held is not silence:
-            silence.close()  # we let go meanwhile
+            silence.close()  # `close` was called while it connected
 
     def close(self) -> None:
         """Let go of it. Safe to call twice."""

@@ -62,7 +62,7 @@ class DemandCounts:
                     await record(connection, *counted)
 
     async def refresh(self) -> None:
-        """Read the public numbers from the database; what was recounted meanwhile is newer."""
+        """Read the public numbers from the database, but keep votes recounted since it began."""
         self._recounted = {}
         async with self._database.read() as connection:
             counted = await _counts(connection, demand_votes, is_counted())

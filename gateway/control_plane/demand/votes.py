@@ -40,7 +40,7 @@ class BadVote(BadRequest):
 
 
 class VotedElsewhere(BadRequest):
-    """Another account voted, whose address is another spelling of the same mailbox."""
+    """Another account has voted with a different spelling of the same mailbox."""
 
     status = 409
     code = "voted_elsewhere"

@@ -141,7 +141,7 @@ async def _rows(
             if one.status_class == _SUCCESS:
                 by_hour[organization_id, hour, key_id, model_id, one.latency_ms] += count
                 by_day[organization_id, hour.date(), key_id, model_id, one.latency_ms] += count
-        await asyncio.sleep(0)  # requests go on meanwhile
+        await asyncio.sleep(0)  # let requests run
     return {
         answer_hours: by_organization,
         model_answers: by_model,

@@ -123,7 +123,7 @@ def _nested(
 
 
 def _percentiles(times: Iterable[Slot], slots: Mapping[Slot, Latencies]) -> list[list[int]]:
-    """Return those of each bar, share by share; no latency is 0, so that stands for none."""
+    """Return the percentiles of each bar, by share; 0 means that nothing was measured."""
     counts: list[Mapping[int, int]] = [slots.get(slot, {}) for slot in times]
     return [[percentile(one, share) or 0 for one in counts] for share in _SHARES]
 

@@ -99,7 +99,7 @@ class UsageChart(NamedTuple):
     """Beside the span before."""
     chart: StackedChart
     panels: Sequence[Panel] = ()
-    """Of keys or models whose values don't add up, on the scale of the chart."""
+    """Charts of single keys or models, whose values don't add up, on the same scale."""
     percentiles: Mapping[By, Mapping[str, Sequence[str]]] = {}
     """p50 and p95 of each key and model, for the tables."""
 
