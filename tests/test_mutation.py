@@ -101,6 +101,34 @@ def test_changes_of_sql_are_of_what_is_in_use():
     ]
 
 
+QUERIES = """
+def of(tenant: int) -> object:
+    first = select(keys).where(keys.c.tenant == tenant, keys.c.id == 7)
+    alone = update(keys).where(keys.c.tenant == tenant)
+    own = and_(keys.c.tenant == tenant, keys.c.id == 7)
+    both = (keys.c.tenant == tenant) & (keys.c.id == 7)
+    return select(keys).order_by(keys.c.tenant, keys.c.id), first, alone, own, both
+"""
+
+
+def test_a_query_loses_each_of_its_conditions(tmp_path: Path):
+    (tmp_path / "queries.py").write_text(QUERIES)
+    area = sample.Area("queries", ("*.py",), 1.0)
+    found = sample.of_area(tmp_path, area, 100, 1, only_queries=True)
+    assert [one.applied(QUERIES).splitlines()[one.line - 1].strip() for one in found] == [
+        "first = select(keys)",
+        "first = select(keys).where(keys.c.id == 7)",
+        "first = select(keys).where(keys.c.tenant == tenant)",
+        "alone = update(keys)",
+        "own = and_(keys.c.id == 7)",
+        "own = and_(keys.c.tenant == tenant)",
+        "both = (keys.c.tenant == tenant) | (keys.c.id == 7)",
+        "return select(keys), first, alone, own, both",
+        "return select(keys).order_by(keys.c.tenant), first, alone, own, both",
+    ]
+    assert {"!="} < {one.after for one in sample.of_area(tmp_path, area, 100, 1)}
+
+
 def test_verdicts_and_changes_have_words():
     (change, *_) = changes.of_python("purse.py", PURSE)
     assert str(Verdict(change, 2, None).change) == "purse.py:4 `>` to `>=`"

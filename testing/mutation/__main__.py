@@ -17,7 +17,6 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from hashlib import sha256
-from itertools import cycle, repeat
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -50,8 +49,9 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=40, help="of tests for each change")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--only", default="", help="files that hold this text")
-    parser.add_argument("--files", nargs="+", default=[], help="these instead, each by itself")
+    parser.add_argument("--files", nargs="+", default=[], help="these or their patterns instead")
     parser.add_argument("--tests", nargs="+", default=[], help="what may meet a change in --files")
+    parser.add_argument("--queries", action="store_true", help="only what a query loses")
     parser.add_argument("--print", action="store_true", help="write no page, as with --files")
     args = parser.parse_args()
     ends = time.monotonic() + args.minutes * 60
@@ -64,7 +64,9 @@ def main() -> int:
         chosen = [
             change
             for area in areas
-            for change in sample.of_area(trees[0].root, area, args.changes, args.seed)
+            for change in sample.of_area(
+                trees[0].root, area, args.changes, args.seed, only_queries=args.queries
+            )
             if args.only in change.path
         ]
         random.Random(args.seed).shuffle(chosen)  # so that what time leaves out is of no one area
@@ -106,40 +108,54 @@ def _traced(
     kept = root / "build" / "mutation" / f"{digest.hexdigest()[:16]}.json"
     if not kept.exists():
         print("Recording which tests run each line ...", flush=True)
+        free = _free(trees)
+
+        def trace(paths: Sequence[str]) -> Traced:
+            with _taken(free) as tree:
+                files = [str(tree.root / pattern) for area in areas for pattern in area.files]
+                return tree.trace(paths, files, _TRACE_SECONDS)
+
         with ThreadPoolExecutor(len(trees)) as threads:
-            parts = list(threads.map(_trace, cycle(trees), tests, repeat(areas)))
+            parts = list(threads.map(trace, tests))
         kept.parent.mkdir(parents=True, exist_ok=True)
         kept.write_bytes(msgspec.json.encode(parts))
     return msgspec.json.decode(kept.read_bytes(), type=list[Traced])
-
-
-def _trace(tree: Tree, tests: Sequence[str], areas: Sequence[Area]) -> Traced:
-    files = [str(tree.root / pattern) for area in areas for pattern in area.files]
-    return tree.trace(tests, files, _TRACE_SECONDS)
 
 
 def _verdicts(
     trees: Sequence[Tree], meeting: Meeting, chosen: Sequence[Change], ends: float
 ) -> Iterator[Verdict]:
     """Try the changes side by side, each in a tree that is free."""
-    free: SimpleQueue[Tree] = SimpleQueue()
-    for tree in trees:
-        free.put(tree)
+    free = _free(trees)
 
     def try_(change: Change) -> Verdict | None:
         if time.monotonic() > ends:
             return None
         tests, seconds = meeting.of(change)
-        tree = free.get()
-        try:
+        with _taken(free) as tree:
             return tree.try_(change, tests, seconds)
-        finally:
-            free.put(tree)
 
     with ThreadPoolExecutor(len(trees)) as threads:
         for tried in as_completed([threads.submit(try_, change) for change in chosen]):
             if (verdict := tried.result()) is not None:
                 yield verdict
+
+
+def _free(trees: Sequence[Tree]) -> SimpleQueue[Tree]:
+    free: SimpleQueue[Tree] = SimpleQueue()
+    for tree in trees:
+        free.put(tree)
+    return free
+
+
+@contextlib.contextmanager
+def _taken(free: SimpleQueue[Tree]) -> Iterator[Tree]:
+    """Take a tree until the end: each runs one thing at a time."""
+    tree = free.get()
+    try:
+        yield tree
+    finally:
+        free.put(tree)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The changes that can be made to a file, each a slip that a programmer might make.
 
 A bound that is off by one, a condition that is turned round or left out, a call or an assignment
-that is missing, an argument of a query that is dropped. What only a log, a metric or a reader sees
+that is missing, a condition that a query loses. What only a log, a metric or a reader sees
 is not changed.
 """
 
@@ -19,8 +19,11 @@ _SWAPPED = {
     ast.IsNot: ("is not", "is"), ast.In: ("in", "not in"), ast.NotIn: ("not in", "in"),
     ast.Add: ("+", "-"), ast.Sub: ("-", "+"), ast.Mult: ("*", "//"), ast.FloorDiv: ("//", "*"),
     ast.Div: ("/", "*"), ast.Mod: ("%", "*"), ast.And: ("and", "or"), ast.Or: ("or", "and"),
+    ast.BitAnd: ("&", "|"), ast.BitOr: ("|", "&"),
 }  # fmt: skip
 _SWAPPED_CALLS = {"min": "max", "max": "min", "all": "any", "any": "all"}
+_CONDITIONS = {"where", "and_", "or_"}
+"""Any one of their arguments is dropped, also the first, which often names the organization."""
 _DROPPED_CALLS = {"where", "with_for_update", "limit", "order_by", "on_conflict_do_nothing"}
 _TUNING = 16
 """One more or less of a larger number is seldom a mistake."""
@@ -66,6 +69,8 @@ class Change(NamedTuple):
     after: str
     text: str
     """The line it is on."""
+    of_query: bool = False
+    """Whether it takes a condition, a lock or an order from a query."""
 
     def applied(self, source: str) -> str:
         """Return the changed file."""
@@ -100,15 +105,18 @@ def of_sql(sources: dict[str, str]) -> list[Change]:
     return sorted(found)
 
 
-def _change(path: str, source: str, start: int, end: int, after: str, first: int) -> Change:
+def _change(
+    path: str, source: str, start: int, end: int, after: str, first: int, of_query: bool = False
+) -> Change:
     lead = len(source[start:end]) - len(source[start:end].lstrip("\n"))
     line = source.count("\n", 0, start + lead) + 1
     text = source.splitlines()[line - 1].strip()
-    return Change(path, line, min(first or line, line), start, source[start:end], after, text)
+    first = min(first or line, line)
+    return Change(path, line, first, start, source[start:end], after, text, of_query)
 
 
 class _Finder(ast.NodeVisitor):
-    """Collects changes as (start, end, what stands there instead, its statement's line)."""
+    """Collects changes: start, end, what stands there instead, its statement's line, of_query."""
 
     def __init__(self, source: str) -> None:
         self._source = source
@@ -116,13 +124,13 @@ class _Finder(ast.NodeVisitor):
         for line in source.splitlines(keepends=True):
             self._lines.append(self._lines[-1] + len(line))
         self._bytes = [line.encode() for line in source.splitlines(keepends=True)]
-        self._found: list[tuple[int, int, str, int]] = []
+        self._found: list[tuple[int, int, str, int, bool]] = []
         self._depth = 0
         """Of functions; what stands outside of them are names and tuning."""
         self._is_constructor = False
         self._first = 1
 
-    def find(self) -> Sequence[tuple[int, int, str, int]]:
+    def find(self) -> Sequence[tuple[int, int, str, int, bool]]:
         self.visit(ast.parse(self._source))
         return self._found
 
@@ -171,7 +179,8 @@ class _Finder(ast.NodeVisitor):
             or (isinstance(side, ast.Constant) and isinstance(side.value, str | bytes))
             for side in (node.left, node.right)
         )
-        if not is_text:
+        is_type = isinstance(node.op, ast.BitOr) and not self._depth
+        if not is_text and not is_type:
             self._swap(node.left, node.right, node.op)
         self.generic_visit(node)
 
@@ -198,9 +207,10 @@ class _Finder(ast.NodeVisitor):
             after = _SWAPPED_CALLS[function.id]
             self._replace(self._start(function), self._end(function), after)
         if isinstance(function, ast.Attribute) and function.attr in _DROPPED_CALLS:
-            self._replace(self._end(function.value), self._end(node), "")
-            for left, right in pairwise(node.args):
-                self._replace(self._end(left), self._end(right), "")
+            self._replace(self._end(function.value), self._end(node), "", of_query=True)
+            self._drop_arguments(node, function.attr)
+        elif isinstance(function, ast.Name) and function.id in _CONDITIONS:
+            self._drop_arguments(node, function.id)
         if not self._is_unseen(node):
             self.generic_visit(node)
 
@@ -245,13 +255,21 @@ class _Finder(ast.NodeVisitor):
         if self._depth:
             self._replace(self._start(node), self._end(node), "pass")
 
+    def _drop_arguments(self, node: ast.Call, name: str) -> None:
+        if name in _CONDITIONS and len(node.args) > 1:
+            first, second = node.args[:2]
+            self._replace(self._start(first), self._start(second), "", of_query=True)
+        for left, right in pairwise(node.args):
+            self._replace(self._end(left), self._end(right), "", of_query=True)
+
     def _swap(self, left: ast.expr, right: ast.expr, operator: ast.AST) -> None:
         before, after = _SWAPPED.get(type(operator), ("", ""))
         between = self._source[self._end(left) : self._start(right)]
         word = rf"(?<!\w){re.escape(before)}(?!\w)" if before.isalpha() else re.escape(before)
         if before and (found := re.search(word, between)):
             start = self._end(left) + found.start()
-            self._replace(start, start + len(before), after)
+            of_query = isinstance(operator, ast.BitAnd | ast.BitOr)
+            self._replace(start, start + len(before), after, of_query=of_query)
 
     def _is_unseen(self, call: ast.Call) -> bool:
         root: ast.expr = call
@@ -259,10 +277,10 @@ class _Finder(ast.NodeVisitor):
             root = root.func if isinstance(root, ast.Call) else root.value
         return isinstance(root, ast.Name) and root.id in _UNSEEN
 
-    def _replace(self, start: int, end: int, after: str) -> None:
+    def _replace(self, start: int, end: int, after: str, *, of_query: bool = False) -> None:
         before = self._source[start:end]
         if before.count("(") == before.count(")"):  # an operand's own parentheses are not in it
-            self._found.append((start, end, after, self._first))
+            self._found.append((start, end, after, self._first, of_query))
 
     def _start(self, node: ast.expr | ast.stmt) -> int:
         return self._offset(node.lineno, node.col_offset)

@@ -34,8 +34,10 @@ AREAS = (
 )
 
 
-def of_area(root: Path, area: Area, most: int, seed: int) -> list[Change]:
-    """Choose an area's share of `most` changes.
+def of_area(
+    root: Path, area: Area, most: int, seed: int, *, only_queries: bool = False
+) -> list[Change]:
+    """Choose an area's share of `most` changes, or of those that take something from a query.
 
     Each has a place of its own by its line and the seed, so a change of the code elsewhere moves
     none of the others into the sample or out of it.
@@ -50,6 +52,7 @@ def of_area(root: Path, area: Area, most: int, seed: int) -> list[Change]:
         said = (str(seed), change.path, change.text, change.before, change.after)
         return sha256("\0".join(said).encode()).digest()
 
+    found = [one for one in found if one.of_query or not only_queries]
     chosen = sorted(found, key=place)[: round(most * area.share)]
     return sorted(chosen, key=lambda change: (change.path, change.start))
 
