@@ -125,7 +125,7 @@ def _prepare(tokens: Sequence[Token]) -> None:
             token.attrSet("class", "notice")
         elif token.type == "bullet_list_open" and _begins_strong(tokens, place):
             token.attrSet("class", "fields")
-    if tokens and tokens[0].type == "paragraph_open":
+    if tokens[0].type == "paragraph_open":
         tokens[0].attrSet("class", "lede")
 
 
@@ -159,7 +159,9 @@ def _prepare_tables(tokens: Sequence[Token]) -> None:
 def _begins_strong(tokens: Sequence[Token], place: int) -> bool:
     """Tell whether a list explains terms: its first item begins with one that is strong."""
     first = next(token for token in tokens[place:] if token.type == "inline")
-    return any(child.type == "strong_open" for child in (first.children or [])[:2])
+    # the parser puts an empty text before it
+    said = [child.type for child in first.children or [] if child.type != "text" or child.content]
+    return said[:1] == ["strong_open"]
 
 
 def _parts(tokens: Sequence[Token]) -> Iterator[Markup | Code | Tabs]:

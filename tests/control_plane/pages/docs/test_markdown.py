@@ -1,5 +1,7 @@
 """Markdown as parts of a page."""
 
+import re
+
 import pytest
 
 from gateway.control_plane.pages.docs import markdown
@@ -59,6 +61,32 @@ def test_tables_scroll_in_a_box_and_hold_no_style():
     assert 'role="region" aria-label="Prices"><table class="rows">' in page
     assert '<td data-label="b" class="number">2</td>' in page
     assert "style=" not in page
+    assert '<th scope="col" class="number">b</th>' in page
+
+
+def test_tables_are_named_by_the_heading_above_and_numbered_from_the_second():
+    table = "| a | b |\n| --- | --- |\n| 1 | 2 |\n\n"
+    page = html(f"{table}## Prices\n\n{table}{table}## Limits\n\n{table}")
+    assert re.findall(r'aria-label="([\w ,]+)"><table>', page) == [
+        "Overview", "Prices", "Prices, 2", "Limits",
+    ]  # fmt: skip
+
+
+def test_a_notice_terms_and_the_opening_have_classes():
+    assert html("A.\n\nB.\n") == '<p class="lede">A.</p>\n<p>B.</p>\n'
+    assert html("> A.\n") == '<blockquote class="notice">\n<p>A.</p>\n</blockquote>\n'
+    assert html("- **a** b\n- c\n").startswith('<ul class="fields">')
+    assert html("- a **b**\n").startswith("<ul>")  # one that only says something loudly
+
+
+def test_a_piece_of_html_ends_with_all_its_elements():
+    article = markdown.read("```bash\na\n```\n\n```bash tab: b\nb\n```\n\n- c\n")
+    code, tabs, after = article.parts
+    assert (code.snippet.slug, tabs.prefix, after) == (
+        "code-1",
+        "tabs-2",
+        "<ul>\n<li>c</li>\n</ul>\n",
+    )
 
 
 def test_passages_are_the_words_below_each_heading():
