@@ -165,8 +165,10 @@ async def read(api: StripeApi, payment: Payment) -> Facts | None:
 
 
 def _check_named(payment: Payment, found: StripeIntent | StripeSession | None) -> None:
-    named = (found.metadata or {}).get("payment_id") if found else None
-    if found and named and named != payment.id:
+    if found is None:
+        return
+    named = (found.metadata or {}).get("payment_id")
+    if named and named != payment.id:
         raise StripeRefused(f"{found.id} is of the payment {named}", code="of_another_payment")
 
 

@@ -59,6 +59,7 @@ def cents(facts: Facts, row: Payment | None = None) -> tuple[float, float]:
         (Facts(state="failed"), 0, 0),
         (Facts(state="expired"), 0, 0),
         (paid(0), 0, 0),
+        (paid(1), 1, 0),
         # less than was asked: what came in, without the tax
         (paid(600), 600, 0),
         (paid(600, tax_cents=200), 400, 200),
@@ -108,6 +109,7 @@ def test_desired(facts: Facts, credit: float, tax: float):
         (paid(5000), "Received $50.00 instead of $10.00."),
         (paid(currency="eur"), "It was paid in eur, not in usd."),
         (paid(live=True), "another mode"),
+        (paid(refunds=[refund(1000)]), ""),
         (paid(refunds=[refund(700)], disputes=[dispute("lost", 700)]), "$14.00 went back"),
         (paid(transactions=[StripeTransaction("txn_1", "charge", 900, 30, "eur", 0)]), "in eur"),
     ],
