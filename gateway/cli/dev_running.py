@@ -34,9 +34,9 @@ import uvloop
 from backends.protocol import BackendError, InvalidAnswer
 from gateway.app import build
 from gateway.cli.dev_environment import CannotStart, read_variables, write_variables
+from gateway.cli.dev_server import DevServer
 from gateway.cli.dev_stripe import fake_stripe, stripe_variables
 from gateway.cli.embedded_workers import RESTART_SECONDS, EmbeddedWorker
-from gateway.cli.ending import EndingServer
 from gateway.control_plane.accounts import organizations
 from gateway.control_plane.accounts.keys import ApiKeys
 from gateway.control_plane.back_office import pinning
@@ -44,6 +44,7 @@ from gateway.control_plane.billing import credit
 from gateway.control_plane.catalog import catalog, golden
 from gateway.control_plane.operators.operators import COMMAND_LINE
 from gateway.data_plane.api.front_door import FrontDoor
+from gateway.data_plane.routing.router import Router
 from gateway.settings import Settings, variable
 from gateway.snapshots import SCOPES
 from gateway.storage.database import Database
@@ -104,9 +105,10 @@ async def _serve(
         if not settings.stripe_secret_key:
             settings = await stack.enter_async_context(fake_stripe(settings))
         write_variables(data / "gateway.env", _environment(settings))
-        server = _Server(
+        made = build(settings)
+        server = DevServer(
             uvicorn.Config(
-                build(settings),
+                made,
                 http=FrontDoor,
                 log_level="warning",
                 access_log=False,
@@ -114,6 +116,7 @@ async def _serve(
                 timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
             ),
             _banner(settings, key, data),
+            partial(_is_ready, made.core.router),
             at_once=partial(_end_at_once, list(workers.values()), sockets),
         )
         await server.serve([listener])
@@ -121,17 +124,8 @@ async def _serve(
             raise CannotStart("The gateway did not start; the lines above say why.")
 
 
-class _Server(EndingServer):
-    """A server that prints a banner once it listens."""
-
-    def __init__(self, config: uvicorn.Config, banner: str, *, at_once: Callable[[], None]) -> None:
-        super().__init__(config, at_once=at_once)
-        self._banner = banner
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self.started:
-            _say(self._banner)
+def _is_ready(router: Router) -> bool:
+    return any(worker.model == MODEL and worker.ready for worker in router.statuses())
 
 
 def _end_at_once(workers: Sequence[EmbeddedWorker], sockets: Path) -> None:
