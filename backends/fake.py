@@ -8,7 +8,7 @@ all of them); `DELETE /fault` ends that. Kinds, by what they affect:
   `dimension`, `truncated`, `html`
 - the status: `error` (500), `busy` (429), `refuse` (400); `poison` and `poison_error` answer 400
   and 500 to calls with a row that has the id `POISON`, and serve all others
-- the process: `deadly` ends it at once when such a row comes, `breaking` as a broken engine does
+- the process: `deadly` ends it `seconds` after such a row came, `breaking` as a broken engine does
 - the truth: `cheat` and `cheat_rows` answer well the calls, or the rows, that came three times
   before, and lie about all others: what tests by the same rows each time never sees
 - the connection: `hang` and `slow` (answer after `seconds`), `crawl` (takes `seconds` for each
@@ -114,11 +114,12 @@ class FakeEngine:
 class FaultyApp(server.WorkerApp):
     """A worker's application that injects faults."""
 
-    def __init__(self, engine: FakeEngine) -> None:
+    def __init__(self, engine: FakeEngine, fault: Fault | None) -> None:
         super().__init__(engine)
         self._fake = engine
         self._healthy_seconds_per_token = engine.seconds_per_token
         self._fault: Fault | None = None
+        self._set(fault)
 
     async def __call__(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
         """Answer one request, or break its connection."""
@@ -168,23 +169,26 @@ class FaultyApp(server.WorkerApp):
             case "html":
                 return 200, [], b"<html>a proxy's error page</html>"
             case "poison" | "poison_error" | "deadly" | "breaking":
-                return await self._poisoned(fault.kind, scope, receive)
+                return await self._poisoned(fault, scope, receive)
             case "hang" | "slow":
                 await asyncio.sleep(fault.seconds)
                 return await super().answer(scope, receive)
             case _:
                 return 200, [], await self._wrong_vectors(fault.kind, receive)
 
-    async def _poisoned(self, kind: Kind, scope: asgi.Scope, receive: asgi.Receive) -> asgi.Answer:
+    async def _poisoned(
+        self, fault: Fault, scope: asgi.Scope, receive: asgi.Receive
+    ) -> asgi.Answer:
         body = await self._read(receive)
         if any(struct.pack("<I", POISON) in row.ids for row in self._rows(body)):
-            match kind:
+            match fault.kind:
                 case "deadly":
+                    await asyncio.sleep(fault.seconds)
                     os._exit(process.BROKEN_EXIT_STATUS)
                 case "breaking":
                     self._break("on demand")
                     return asgi.error_answer(server.explain(EngineBroken("on demand")))
-            return 400 if kind == "poison" else 500, [], _ON_DEMAND
+            return 400 if fault.kind == "poison" else 500, [], _ON_DEMAND
         return await super().answer(scope, asgi.again(body, receive))
 
     async def _wrong_vectors(self, kind: Kind, receive: asgi.Receive) -> bytes:
@@ -248,7 +252,9 @@ def main() -> None:
     parser.add_argument("--seconds-per-token", type=float, default=0.0)
     parser.add_argument("--revision", default="fake")
     parser.add_argument("--salt", default="")
+    parser.add_argument("--fault", default="null", help="the JSON of a fault to start with")
     args = parser.parse_args()
+    fault = msgspec.json.decode(args.fault, type=Fault | None)
     info = WorkerInfo(
         model=args.model,
         revision=args.revision,
@@ -259,7 +265,7 @@ def main() -> None:
         batch_tokens_max=300_000,
         vocabulary_sha256=args.vocabulary_sha256,
     )
-    app = FaultyApp(FakeEngine(info, args.seconds_per_token, args.salt))
+    app = FaultyApp(FakeEngine(info, args.seconds_per_token, args.salt), fault)
     process.serve(app, options_of(args), service="fake-worker")
 
 

@@ -21,6 +21,7 @@ _SHORT = {
     "poison, refused": partial(inputs.poisoned, kind="poison", requests=3),
     "poison, failing": partial(inputs.poisoned, kind="poison_error", requests=3),
     "a deadly input": partial(inputs.deadly, kind="deadly", requests=2),
+    "an input that is deadly slowly": None,
     "an input that breaks engines": partial(inputs.deadly, kind="breaking", requests=2),
     "300 ms of a blocked event loop": partial(scenarios.loop_blocked, times=1),
     "vanish and return": partial(scenarios.vanishing, times=2),

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import time
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import msgspec
 
 from benchmarks.faults.lab import Findings, Lab
-from benchmarks.faults.processes import Fleet
+from benchmarks.faults.processes import FakeWorker, Fleet
 from gateway.snapshots import WorkerState
 
 
@@ -25,26 +29,43 @@ async def poisoned(fleet: Fleet, seed: int, kind: str, requests: int = 10) -> Fi
         return lab.at_rest(errors=requests)
 
 
-async def deadly(fleet: Fleet, seed: int, kind: str, requests: int = 5) -> Findings:
-    """An input that ends every worker that it reaches, sent among good ones, and sent again."""
-    async with Lab(fleet, seed=seed) as lab:
-        lost = 0
+async def deadly(
+    fleet: Fleet, seed: int, kind: str, requests: int = 5, seconds: float = 0.0
+) -> Findings:
+    """An input that ends each worker `seconds` after it came, sent among good ones, and again."""
+    async with Lab(fleet, seed=seed) as lab, _restarted(lab, kind, seconds) as left:
         for _ in range(requests):
-            for worker in lab.workers:
-                await worker.fault(kind)
-            poison, since = lab.poison(), time.monotonic()
+            poison, before, hedges = lab.poison(), len(left), lab.count("hedges")
             await lab.burst(30, poison)
-            away = {view.url for view in lab.pool.workers() if view.state is not WorkerState.READY}
-            ended = [worker for worker in lab.workers if worker.url in away]
-            assert len(ended) <= 2, "it ended every worker"
-            lost += len(ended)
-            for worker in ended:
-                await worker.ended()
-                await worker.start()
-                await lab.back(worker, since)
-            for worker in lab.workers:
-                await worker.fault(kind)
+            await lab.whole()
+            lost = len(left) - before
+            doubled = lab.count("hedges") > hedges
+            assert lost <= 2 + doubled, f"it ended {lost} workers"
             await lab.burst(30, poison)
-            assert all(worker.runs for worker in lab.workers), "it was sent again"
+            assert len(left) == before + lost, "it was sent again"
+        assert all(left), "it ended the last worker"
         assert all("FatalInput" in error for error in lab.errors), lab.errors
-        return {**lab.at_rest(errors=2 * requests), "lost": lost}
+        return {**lab.at_rest(errors=2 * requests), "lost": len(left)}
+
+
+@contextlib.asynccontextmanager
+async def _restarted(lab: Lab, kind: str, seconds: float) -> AsyncIterator[list[int]]:
+    """Give each worker a fault, and start those that end again; how many were left, each time."""
+    left: list[int] = []
+    fault = msgspec.json.encode({"kind": kind, "times": -1, "seconds": seconds}).decode()
+
+    async def restart(worker: FakeWorker) -> None:
+        while True:
+            await worker.ended()
+            left.append(sum(other.runs for other in lab.workers))
+            await worker.start("--fault", fault)
+
+    for worker in lab.workers:
+        await worker.fault(kind, seconds=seconds)
+    tasks = [asyncio.create_task(restart(worker)) for worker in lab.workers]
+    try:
+        yield left
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -74,9 +74,7 @@ class Lab:
         await asyncio.gather(*(worker.ready() for worker in self.workers))
         for worker in self.workers:
             pool.add(worker.url)
-        async with asyncio.timeout(_START_SECONDS):
-            while self.router.statuses() != [WorkerStatus(MODEL, ready=True)] * len(self.workers):
-                await self._news.wait()
+        await self.whole()
         return self
 
     async def __aexit__(
@@ -86,6 +84,12 @@ class Lab:
         trace: TracebackType | None,
     ) -> None:
         await self._stack.__aexit__(kind, error, trace)
+
+    async def whole(self) -> None:
+        """Wait until each worker is ready."""
+        async with asyncio.timeout(_START_SECONDS):
+            while self.router.statuses() != [WorkerStatus(MODEL, ready=True)] * len(self.workers):
+                await self._news.wait()
 
     @contextlib.asynccontextmanager
     async def traffic(self, clients: int = 6) -> AsyncIterator[None]:

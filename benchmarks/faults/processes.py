@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
 import signal
 import socket
@@ -69,7 +70,15 @@ class FakeWorker:
     async def ended(self) -> None:
         """Wait until it has ended."""
         assert self._child is not None, "it is not running"
-        await asyncio.to_thread(self._child.wait)
+        if self.runs:
+            loop, ended = asyncio.get_running_loop(), asyncio.Event()
+            watched = os.pidfd_open(self._child.pid)
+            loop.add_reader(watched, ended.set)
+            try:
+                await ended.wait()
+            finally:
+                loop.remove_reader(watched)
+                os.close(watched)
         self.end()
 
     async def kill(self) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import signal
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 
 from benchmarks.faults import inputs
 from benchmarks.faults.lab import ANOTHER, Findings, Lab, starved_seconds
@@ -346,6 +347,7 @@ def scenarios() -> dict[str, Callable[[Fleet, int], Coroutine[None, None, Findin
         "poison, refused": lambda fleet, seed: inputs.poisoned(fleet, seed, "poison"),
         "poison, failing": lambda fleet, seed: inputs.poisoned(fleet, seed, "poison_error"),
         "a deadly input": lambda fleet, seed: inputs.deadly(fleet, seed, "deadly"),
+        "an input that is deadly slowly": partial(inputs.deadly, kind="deadly", seconds=0.3),
         "an input that breaks engines": lambda fleet, seed: inputs.deadly(fleet, seed, "breaking"),
         "300 ms of a blocked event loop": loop_blocked,
         "all down and back": all_down,

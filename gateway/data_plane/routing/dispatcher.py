@@ -254,7 +254,8 @@ class Dispatcher:
             self._swept_at = now
             self._sweep(now)
         if self.suspects.waiting or self.suspects.out:
-            for suspect in self.suspects.turn(len(self.workers)):
+            ready = sum(worker.ready for worker in self.workers.values())
+            for suspect in self.suspects.turn(len(self.workers), ready):
                 self.queue.put_back(suspect)
         self._gathering.end_if(now, quiet=quiet, full_tokens=self.membership.split_tokens)
         while (

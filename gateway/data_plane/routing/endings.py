@@ -23,7 +23,7 @@ from gateway.data_plane.routing.outcomes import (
 )
 from gateway.data_plane.routing.placement import Placement
 from gateway.data_plane.routing.request import Request, Shard
-from gateway.data_plane.routing.suspects import LOSSES_MAX, Suspects
+from gateway.data_plane.routing.suspects import Suspects
 from gateway.data_plane.routing.worker import NEW, Worker
 from gateway.snapshots import WorkerState
 
@@ -56,7 +56,7 @@ class Endings:
             return None
         spent = shard.tries > len(self._workers) + 1
         none_valid = spent and shard.size == 1 and shard.invalid > shard.tries
-        if shard.losses >= LOSSES_MAX or none_valid:
+        if shard.fatal or none_valid:
             return _because(self._suspects.condemn(shard), error)
         if paid and shard.tries <= len(self._workers) + 1:
             return None

@@ -112,6 +112,8 @@ class Shard:
     """A worker failed on it, so a second worker that fails on it proves nothing."""
     losses: int = 0
     """Workers that were lost while computing it: above 0 it is suspected; see `suspects`."""
+    fatal: bool = False
+    """It is the row that the last of them was lost by."""
     invalid: int = 0
     """Invalid answers to it."""
     not_before: float = 0.0

@@ -10,7 +10,7 @@ from gateway.data_plane.routing.calls import Calls, RetryBudget
 from gateway.data_plane.routing.endings import Endings, note
 from gateway.data_plane.routing.fair_queue import FairQueue
 from gateway.data_plane.routing.request import Attempt, Request, Shard
-from gateway.data_plane.routing.suspects import LOSSES_MAX, Suspects
+from gateway.data_plane.routing.suspects import Suspects
 from gateway.data_plane.routing.worker import TRUSTED, Worker
 
 
@@ -76,7 +76,7 @@ class Retries:
 
         for shard in self._calls.take_back(worker, ended):
             shard.tried.add(worker)
-            self._again(shard, error if shard.losses >= LOSSES_MAX else None, paid=True)
+            self._again(shard, error if shard.fatal else None, paid=True)
 
     def _again(self, shard: Shard, error: Exception | None, *, paid: bool) -> None:
         """Retry a shard, unless its error was the last one; None: it did not fail itself."""

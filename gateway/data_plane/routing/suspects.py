@@ -5,6 +5,9 @@ a worker gets one such row at a time, besides everything that is not suspected. 
 worker is lost, the row that caused it is known: its request ends, and its digest is refused for a
 while, whoever sends it and in whatever request. An answer clears a row.
 
+A call that had a double may have cost both workers before anything is suspected. Which of its rows
+it was is not known then: they wait while only one worker is left, unless the pool has no other.
+
 It is sent again after a pause; otherwise, workers that someone stops at the same moment would count
 against it too.
 """
@@ -20,8 +23,6 @@ from gateway.data_plane.routing.outcomes import FatalInput
 from gateway.data_plane.routing.request import Attempt, Shard
 from gateway.data_plane.routing.settings import RoutingSettings
 
-LOSSES_MAX = 2
-"""How many workers a row may crash."""
 PAUSE_SECONDS = 0.1
 """How long a row waits after a loss: by then, other workers stopped at the same moment are
 closed."""
@@ -46,8 +47,8 @@ class Suspects:
     def blame(self, attempt: Attempt) -> None:
         """Suspect what a worker had when it was lost."""
         for shard in attempt.shards:
-            is_sure = shard.losses > 0 and shard.size == 1 == len(attempt.shards)
-            shard.losses = LOSSES_MAX if is_sure else 1
+            shard.fatal = shard.losses > 0 and shard.size == 1 == len(attempt.shards)
+            shard.losses += 1
 
     def hold(self, shard: Shard) -> None:
         """Queue a suspected shard for its turn, row by row."""
@@ -56,17 +57,21 @@ class Suspects:
         shard.not_before = self._clock() + PAUSE_SECONDS
         self.waiting += _rows_of(shard) if shard.size > 1 else [shard]
 
-    def turn(self, workers: int) -> Iterator[Shard]:
-        """Return the next row: no more are out than there are workers."""
-        now = self._clock()
+    def turn(self, workers: int, ready: int) -> Iterator[Shard]:
+        """Return the next rows: no more are out than there are workers."""
+        now, held = self._clock(), []
+        risky = ready <= 1 < workers
         self.out = [shard for shard in self.out if shard.open]
         while self.waiting and len(self.out) < max(1, workers):
             if now < self.waiting[0].not_before and self.waiting[0].open:
                 break
             shard = self.waiting.popleft()
-            if shard.open:
+            if risky and shard.losses > 1:
+                held.append(shard)
+            elif shard.open:
                 self.out.append(shard)
                 yield shard
+        self.waiting.extendleft(reversed(held))
 
     def condemn(self, shard: Shard) -> FatalInput:
         """Refuse a row from now on; returns the error that its request ends with."""

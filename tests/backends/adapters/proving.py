@@ -35,7 +35,7 @@ class Worker:
     """A worker that demands proof; `app.guard` may be replaced, as by a restart."""
 
     def __init__(self, key: bytes = KEY, *, demanding: bool = True) -> None:
-        self.app = FaultyApp(FakeEngine(INFO))
+        self.app = FaultyApp(FakeEngine(INFO), None)
         self.app.guard = Guard(key, demanding=demanding)
         self.port = 0
         self.config: uvicorn.Config

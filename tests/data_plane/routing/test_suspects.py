@@ -1,4 +1,4 @@
-"""Rows that end workers: at most two are lost, and everybody else is served."""
+"""Rows that end workers: two are lost, a third if a call was doubled; everybody else is served."""
 
 import pytest
 
@@ -89,6 +89,47 @@ def test_one_that_ends_workers_slowly_is_doubled_first(world: World, rows: int, 
     assert len(world.flying) == 2
     assert len(play(world)) == lost
     assert isinstance(deadly.error, FatalInput)
+
+
+def test_the_last_worker_never_gets_a_row_that_may_have_cost_two(world: World):
+    """A call and its double were both lost: which of their rows it was, nobody knows."""
+    first, *_ = [world.worker(f"w{number}") for number in range(3)]
+    first.rest_until = world.now
+    suspected = [world.submit(3, first=number, turn=False) for number in (DEADLY, 1, 2)]
+    world.turn()
+    world.later(0.3)
+    assert [len(attempt.shards) for attempt in world.flying] == [3, 3]
+    for attempt in world.flying:
+        fail(world, attempt, WorkerLost, "killed")
+    world.later(PAUSE_SECONDS)
+    assert not world.flying
+    innocent = world.submit(3, first=5)
+    world.finish()
+    assert right(innocent), "the last worker serves what is not suspected"
+
+    away = [worker for worker in world.core.workers.values() if not worker.ready]
+    world.core.quarantine.readmit(away[0], "proof", world.now)
+    world.later(0.1)
+    assert len(play(world)) == 1
+    assert [type(request.error) for request in suspected] == [FatalInput, type(None), type(None)]
+    assert all(right(request) for request in suspected[1:])
+
+
+def test_who_waits_for_a_second_worker_does_not_hold_up_other_suspects(world: World):
+    one, two, three = [world.worker(f"w{number}") for number in range(3)]
+    doubled = world.submit(3, 3)
+    world.later(0.3)
+    for attempt in world.flying:
+        fail(world, attempt, WorkerLost, "killed")
+    world.later(PAUSE_SECONDS)
+    (last,) = [worker for worker in (one, two, three) if worker.ready]
+    once = world.submit(3, first=5)
+    fail(world, world.flying[0], WorkerLost, "killed")
+    world.core.quarantine.readmit(last, "proof", world.now)
+    world.later(PAUSE_SECONDS)
+    world.finish()
+    assert right(once)
+    assert not doubled.finished
 
 
 def test_an_answer_bears_a_shard_out_for_good(world: World):
