@@ -1,0 +1,174 @@
+"""What is done to one person or organization changes no row of another.
+
+Ada and Bob both own A and B. Each has a session for each, keys in each, and invited people to each.
+"""
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from gateway.control_plane.accounts import (
+    authenticators,
+    identities,
+    key_revocation,
+    links,
+    memberships,
+    organization_limits,
+    organizations,
+    session_listing,
+    sessions,
+)
+from gateway.control_plane.accounts.addresses import Address
+from gateway.control_plane.accounts.keys import KeyNotFound
+from gateway.control_plane.accounts.organizations import KeyDefaults
+from gateway.control_plane.accounts.session_listing import SessionNotFound
+from tests.control_plane.accounts.conftest import NOW, World
+
+OF_ADA = {"session ada A", "session ada B", "session ada C"}
+ACTS: dict[str, tuple[Callable[[World], Awaitable[Any]], set[str]]] = {
+    # sessions
+    "switch": (
+        lambda w: w.sessions.switch(w["session ada A"], w["ada"], w["B"]),
+        {"session ada A"},
+    ),
+    "verify": (lambda w: w.within(w.sessions.verify, w["session ada A"]), {"session ada A"}),
+    "understood": (lambda w: w.sessions.understood(w["session ada A"]), {"session ada A"}),
+    "end": (lambda w: w.sessions.end(w["session ada A"]), {"session ada A"}),
+    "see": (lambda w: w.sessions._see(w["session ada A"], 2), {"session ada A"}),
+    "rotate": (
+        lambda w: w.sessions._rotate(w.visitor("ada", "A"), 1, NOW),
+        {"session ada A"},
+    ),
+    "end one": (
+        lambda w: w.within(session_listing.end, w["ada"], w["session ada A"]),
+        {"session ada A"},
+    ),
+    "end all": (lambda w: w.within(sessions.end_all, w["ada"]), OF_ADA),
+    "doubt": (lambda w: w.within(sessions.doubt, w["ada"]), OF_ADA),
+    "forget devices": (lambda w: w.within(sessions.forget_devices, w["ada"]), OF_ADA),
+    # factors and identities
+    "remove app": (
+        lambda w: w.within(authenticators.remove, w["ada"]),
+        {"authenticators: ada"},
+    ),
+    "disconnect": (
+        lambda w: w.within(identities.disconnect, w["ada"], "github"),
+        {"identities: ada", "identities: "},
+    ),
+    # keys
+    "revoke": (
+        lambda w: w.keys.revoke(w["key ada A own"], organization_id=w["A"]),
+        {"key ada A own"},
+    ),
+    "rotate key": (
+        lambda w: w.keys.rotate(
+            w["key ada A own"], overlap=timedelta(hours=1), organization_id=w["A"]
+        ),
+        {"key ada A own"},
+    ),
+    "change key": (
+        lambda w: w.keys.change(
+            w["key ada A own"],
+            organization_id=w["A"],
+            name="Laptop",
+            token_ids_from=None,
+            truncate="end",
+            budget=None,
+            scopes=["embed"],
+        ),
+        {"key ada A own"},
+    ),
+    "budget": (
+        lambda w: w.keys.set_budget(w["key ada A own"], 10**9, organization_id=w["A"]),
+        {"key ada A own", "key_budgets: key ada A own", "accounts: A key ada A own"},
+    ),
+    "what ada knows": (
+        lambda w: w.within(key_revocation.revoke_known_to, w["A"], w["ada"]),
+        # hers, those that she rotated, and what she still knows of one that Bob rotated
+        {"key ada A own", "key ada A rotated", "key bob A rotated", "key bob A long rotated"},
+    ),
+    # organizations and their members
+    "role": (
+        lambda w: w.within(memberships.change_role, w["A"], w["ada"], "member"),
+        {"memberships: ada A", "link ada A guest", "link ada A other"},
+    ),
+    "remove": (
+        lambda w: w.within(memberships.remove, w["A"], w["ada"]),
+        {"memberships: ada A", "link ada A guest", "link ada A other", "session ada A"},
+    ),
+    "rename": (lambda w: w.within(organizations.rename, w["A"], "Other"), {"organizations: A"}),
+    "defaults": (
+        lambda w: w.within(organizations.set_defaults, w["A"], KeyDefaults("end", None)),
+        {"organizations: A"},
+    ),
+    # links
+    "give role": (
+        lambda w: w.within(links.give_role, w["A"], "guest@example.com", "billing"),
+        {"link ada A guest", "link bob A guest"},
+    ),
+    "take back": (
+        lambda w: w.within(links.take_back, "invitation", w["A"], "guest@example.com"),
+        {"link ada A guest", "link bob A guest"},
+    ),
+    "take all back": (
+        lambda w: w.within(links.take_back, "invitation", w["A"]),
+        {f"link {one} A {guest}" for one in ("ada", "bob") for guest in ("guest", "other")},
+    ),
+    "code": (
+        lambda w: w.within(
+            w.codes.use, Address("ada@example.com"), "form 0", w.codes.written(w["link ada 0"])
+        ),
+        {"link ada 0"},
+    ),
+    "wrong code": (
+        lambda w: w.within(w.codes.use, Address("ada@example.com"), "form 0", "000000"),
+        {"link ada 0"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ACTS)
+async def test_nothing_else_changes(world: World, name: str):
+    act, expected = ACTS[name]
+    assert await world.changed_by(lambda: act(world)) == expected
+
+
+async def test_an_organizations_own_number_is_its_own(world: World):
+    limit = organization_limits.set_in_flight_max
+    for place, most in (("A", 3), ("B", 4), ("A", 5)):
+        await world.within(limit, world[place], most)
+    await world.within(limit, world["B"], None)
+    read = organization_limits.in_flight_max
+    assert await world.within(read, world["A"]) == 5
+    assert await world.within(read, world["B"]) is None
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda w: w.keys.revoke(w["key ada A own"], organization_id=w["B"]),
+        lambda w: w.keys.rotate(
+            w["key ada A own"], overlap=timedelta(0), organization_id=w["B"]
+        ),
+        lambda w: w.keys.change(
+            w["key ada A own"], organization_id=w["B"], name="Laptop", token_ids_from=None,
+            truncate="end", budget=None, scopes=["embed"],
+        ),
+        lambda w: w.keys.set_budget(w["key ada A own"], None, organization_id=w["B"]),
+        lambda w: w.within(session_listing.end, w["bob"], w["session ada A"]),
+    ],
+)  # fmt: skip
+async def test_what_is_another_s_is_not_there(world: World, act: Callable[..., Awaitable[Any]]):
+    before = await world.rows()
+    with pytest.raises((KeyNotFound, SessionNotFound)):
+        await act(world)
+    assert await world.rows() == before
+
+
+async def test_nobody_switches_to_where_they_do_not_belong(world: World):
+    await world.within(memberships.remove, world["B"], world["ada"])
+    there = world["session ada A"], world["ada"], world["B"]
+    assert not await world.sessions.switch(*there)
+    assert await world.changed_by(lambda: world.sessions.switch(*there)) == set()
