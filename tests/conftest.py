@@ -5,7 +5,9 @@ import gc
 import os
 import shutil
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +65,8 @@ LONGEST_FIRST = (
 )
 """A long file that begins last leaves a core idle, so these begin first."""
 BOTH = ["sqlite", "postgresql"]
+_HOUR_LEFT_SECONDS = 30
+"""More than a test takes that asks for `now`."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -117,6 +121,21 @@ def nothing_left_over() -> None:
     """
     gc.collect()
     _freeze()
+
+
+@pytest.fixture
+def now() -> datetime:
+    """The time, for what depends on the hour, the day or the month: none of them ends meanwhile."""
+    left = 3600 - time.time() % 3600
+    if left < _HOUR_LEFT_SECONDS:
+        time.sleep(left)
+    return datetime.now(UTC)
+
+
+@pytest.fixture
+def hour(now: datetime) -> datetime:
+    """When the hour began that lasts as long as the test."""
+    return now.replace(minute=0, second=0, microsecond=0)
 
 
 @pytest.fixture(scope="session")

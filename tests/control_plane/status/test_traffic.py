@@ -1,6 +1,6 @@
 """The service's sums by the hour are those of all organizations, however often they are made."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import delete, insert, select, update
 
@@ -13,8 +13,6 @@ from gateway.storage.tables import (
     traffic_hours,
     usage_hours,
 )
-
-HOUR = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
 
 
 async def use(
@@ -49,38 +47,40 @@ async def answer(database: Database, hour: datetime, status: int, count: int) ->
         )
 
 
-async def test_sums_over_organizations(database: Database):
+async def test_sums_over_organizations(database: Database, hour: datetime):
     first, second = new_id(), new_id()
-    await use(database, first, HOUR - timedelta(hours=30), 100)
-    await use(database, first, HOUR, 1)
-    await use(database, second, HOUR, 2)
-    await use(database, second, HOUR, 4, "n")
-    await answer(database, HOUR, 2, 5)
-    await answer(database, HOUR, 2, 6)
-    await answer(database, HOUR, 5, 7)
+    await use(database, first, hour - timedelta(hours=30), 100)
+    await use(database, first, hour, 1)
+    await use(database, second, hour, 2)
+    await use(database, second, hour, 4, "n")
+    await answer(database, hour, 2, 5)
+    await answer(database, hour, 2, 6)
+    await answer(database, hour, 5, 7)
     for _ in "twice":
         await traffic.sum_up(database)
     async with database.read() as connection:
-        old, now = await traffic.hours(connection, HOUR - timedelta(days=2))
+        old, now = await traffic.hours(connection, hour - timedelta(days=2))
         assert (old.tokens, now.tokens, now.requests, now.charged_nanos) == (100, 7, 3, 70)
-        models = await traffic.models(connection, HOUR, 9)
+        models = await traffic.models(connection, hour, 9)
         assert [(one.model_id, one.tokens) for one in models] == [("n", 4), ("m", 3)]
-        answered = await traffic.answered(connection, HOUR)
+        answered = await traffic.answered(connection, hour)
         assert {one.status_class: one.answers for one in answered} == {2: 11, 5: 7}
 
 
-async def test_what_comes_late_is_added_while_its_hour_is_repeated(database: Database):
-    await use(database, new_id(), HOUR, 1)
+async def test_what_comes_late_is_added_while_its_hour_is_repeated(
+    database: Database, hour: datetime
+):
+    await use(database, new_id(), hour, 1)
     await traffic.sum_up(database)
-    await use(database, new_id(), HOUR - traffic.REPEATED, 10)
-    await use(database, new_id(), HOUR - traffic.REPEATED - timedelta(hours=1), 100)
+    await use(database, new_id(), hour - traffic.REPEATED, 10)
+    await use(database, new_id(), hour - traffic.REPEATED - timedelta(hours=1), 100)
     await traffic.sum_up(database)
     async with database.read() as connection:
-        hours = await traffic.hours(connection, HOUR - timedelta(days=1))
+        hours = await traffic.hours(connection, hour - timedelta(days=1))
     assert [hour.tokens for hour in hours] == [10, 1]
 
 
-async def test_the_organizations_that_spent_most(database: Database, monkeypatch):
+async def test_the_organizations_that_spent_most(database: Database, monkeypatch, hour: datetime):
     monkeypatch.setattr(traffic, "LEADERS", 2)
     named = {}
     for tokens in (5, 50, 500):
@@ -88,21 +88,21 @@ async def test_the_organizations_that_spent_most(database: Database, monkeypatch
         async with database.write() as connection:
             await connection.execute(
                 insert(organizations).values(
-                    id=named[tokens], name=f"spent {tokens}", created_at=HOUR
+                    id=named[tokens], name=f"spent {tokens}", created_at=hour
                 )
             )
-        await use(database, named[tokens], HOUR, tokens)
+        await use(database, named[tokens], hour, tokens)
     for _ in "twice":
         await traffic.rank(database)
     async with database.read() as connection:
-        leaders = await traffic.leaders(connection, HOUR.date())
+        leaders = await traffic.leaders(connection, hour.date())
     assert [(one.name, one.tokens) for one in leaders] == [("spent 500", 500), ("spent 50", 50)]
 
 
-async def test_old_sums_are_forgotten(database: Database):
-    await use(database, new_id(), HOUR, 1)
+async def test_old_sums_are_forgotten(database: Database, hour: datetime):
+    await use(database, new_id(), hour, 1)
     await traffic.sum_up(database)
-    old = HOUR - traffic.KEPT - timedelta(hours=1)
+    old = hour - traffic.KEPT - timedelta(hours=1)
     async with database.write() as connection:
         await connection.execute(update(traffic_hours).values(hour=old))
         await traffic.forget_old(connection)

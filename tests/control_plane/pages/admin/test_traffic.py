@@ -1,6 +1,6 @@
 """Traffic in the back office: from sums, live from reports."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import select
 
@@ -11,21 +11,21 @@ from testing.browsing import Browser, squeezed
 from testing.operators import sign_in_operator
 from testing.workers import a_view, report
 from tests.control_plane.conftest import STELLA, rows
-from tests.control_plane.status.test_traffic import HOUR, answer, use
+from tests.control_plane.status.test_traffic import answer, use
 
 LIVE = {"hx-request": "true"}
 
 
-async def test_sums_of_the_service(browser: Browser, gateway: Process):
+async def test_sums_of_the_service(browser: Browser, gateway: Process, hour: datetime):
     await sign_in_operator(browser, gateway, "ops@acme.example", "read")
     database = gateway.core.database
     page = squeezed((await browser.get("/admin/traffic")).text)
     assert "No traffic in this period" in page
     (owner,) = await rows(gateway, select(organizations.c.id))
-    await use(database, owner.id, HOUR, 200_000_000, STELLA)
-    await use(database, owner.id, HOUR - timedelta(hours=24), 100_000_000, STELLA)
-    await answer(database, HOUR, 2, 399)
-    await answer(database, HOUR, 5, 1)
+    await use(database, owner.id, hour, 200_000_000, STELLA)
+    await use(database, owner.id, hour - timedelta(hours=24), 100_000_000, STELLA)
+    await answer(database, hour, 2, 399)
+    await answer(database, hour, 5, 1)
     await traffic.sum_up(database)
     await traffic.rank(database)
     page = squeezed((await browser.get("/admin/traffic?hours=24")).text)

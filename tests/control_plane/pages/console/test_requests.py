@@ -286,11 +286,10 @@ async def test_a_page_asks_the_database_as_often_for_fifty_requests_as_for_one(
 
 
 async def test_errors_are_listed_by_code_and_key_and_lead_to_their_requests(
-    gateway: Process, browser: Browser, key: str
+    gateway: Process, browser: Browser, key: str, hour: datetime
 ):
     assert "No errors in 30 days." in (await browser.get("/console/errors")).text
     ((owner,),) = await rows(gateway, select(organizations.c.id))
-    hour = NOW.replace(minute=0, second=0, microsecond=0)
     async with gateway.core.database.write() as connection:
         for code, status, errors, days in (
             ("key_budget_exceeded", 402, 26, 0), ("model_not_found", 404, 29, 0),
@@ -313,11 +312,12 @@ async def test_errors_are_listed_by_code_and_key_and_lead_to_their_requests(
     assert (await browser.get("/console/errors?days=1000000")).status_code == 200
 
 
-async def test_every_code_leads_to_its_words(gateway: Process, browser: Browser, key: str):
+async def test_every_code_leads_to_its_words(
+    gateway: Process, browser: Browser, key: str, hour: datetime
+):
     ((owner,),) = await rows(gateway, select(organizations.c.id))
     logged = {(kind.status, kind.code or kind.type) for kind in documented()}
     logged |= {(499, "client_closed"), (418, "of_an_old_release")}
-    hour = NOW.replace(minute=0, second=0, microsecond=0)
     sums = {"organization_id": owner, "hour": hour, "key_id": key, "model_id": "", "errors": 1}
     async with gateway.core.database.write() as connection:
         for status, code in logged:
@@ -338,13 +338,12 @@ async def test_every_code_leads_to_its_words(gateway: Process, browser: Browser,
 
 
 async def test_a_key_whose_budget_is_used_up_says_how_many_were_refused_today(
-    gateway: Process, browser: Browser
+    gateway: Process, browser: Browser, hour: datetime
 ):
     await sign_in(browser, gateway, "ada@example.org")
     await browser.submit("/console/keys", name="production", budget="0.000005")
     ((key, owner),) = await rows(gateway, select(api_keys.c.id, api_keys.c.organization_id))
     assert "refused today" not in (await browser.get("/console/keys")).text
-    hour = NOW.replace(minute=0, second=0, microsecond=0)
     async with gateway.core.database.write() as connection:
         for at, errors in ((hour, 26), (hour - timedelta(days=1), 100)):
             await connection.execute(
