@@ -5,6 +5,7 @@ A and B have a customer at Stripe, a saved card, auto top-up that is due, and a 
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,7 +13,13 @@ from sqlalchemy import insert, select, update
 
 from gateway.control_plane.accounts import memberships, organizations, users
 from gateway.control_plane.accounts.addresses import Address
-from gateway.control_plane.payments import auto_top_up, customers, payments, top_up_starts
+from gateway.control_plane.payments import (
+    auto_top_up,
+    customers,
+    evidence,
+    payments,
+    top_up_starts,
+)
 from gateway.control_plane.payments.charges import receipt_email
 from gateway.control_plane.payments.customers import Customers
 from gateway.control_plane.payments.payments import Payment
@@ -97,7 +104,7 @@ class Market:
         await self.within(payments.add, payment)
         return payment
 
-    async def dispute(self, name: str) -> None:
+    async def dispute(self, name: str) -> Payment:
         payment = await self.pay(name, disputed_cents=1000)
         values = {"payment_id": payment.id, "amount_cents": 1000, "reason": "", "created_at": NOW}
         async with self.database.write() as connection:
@@ -106,6 +113,7 @@ class Market:
                     id=f"dp_{name}", status="lost", changed_at=NOW, **values
                 )
             )
+        return payment
 
     async def refund(self, name: str) -> None:
         payment = await self.pay(name)
@@ -233,6 +241,29 @@ async def test_what_one_has_spent_counts_for_no_other(market: Market):
     await market.pay("B", created_at=NOW - timedelta(hours=2))
     assert await market.within(market.starts.start, market["A"], NOW)
     assert not await market.within(market.starts.start, market["B"], NOW)  # $20 of $15 a month
+
+
+async def test_evidence_is_of_its_payment_alone(market: Market):
+    paid = {}
+    for name, left in (("A", 5), ("B", 7)):
+        paid[name] = await market.dispute(name)
+        lot = {
+            "id": new_id(), "organization_id": market[name], "kind": "paid", "amount_nanos": left,
+            "remaining_nanos": left, "source_ref": f"payment:{paid[name].id}", "created_at": NOW,
+        }  # fmt: skip
+        used = {
+            "organization_id": market[name], "day": NOW.date(), "shard": 0, "key_id": new_id(),
+            "model_id": "m", "requests": left, "inputs": 1, "tokens": 1, "charged_nanos": 1,
+        }  # fmt: skip
+        async with market.database.write() as connection:
+            await connection.execute(insert(tables.credit_lots).values(lot))
+            await connection.execute(insert(tables.usage_days).values(used))
+    for name, left in (("A", 5), ("B", 7)):
+        found = await market.within(partial(evidence.collect, terms_url=""), paid[name].id)
+        assert [one.id for one in found.disputes] == [f"dp_{name}"]
+        assert found.credit_left_nanos == left
+        assert [day.requests for day in found.usage] == [left]
+        assert found.organization_name == name
 
 
 async def test_only_ones_own_attempts_are_listed(market: Market):
