@@ -135,6 +135,13 @@ async def test_nothing_else_changes(world: World, name: str):
     assert await world.changed_by(lambda: act(world)) == expected
 
 
+async def test_only_ones_own_invitations_wait(world: World):
+    await world.within(links.take_back, "invitation", world["A"])
+    for place, guests in (("A", []), ("B", ["guest@example.com", "other@example.com"])):
+        found = await world.within(links.pending, "invitation", world[place])
+        assert [one.email for one in found] == guests
+
+
 async def test_an_organizations_own_number_is_its_own(world: World):
     limit = organization_limits.set_in_flight_max
     for place, most in (("A", 3), ("B", 4), ("A", 5)):
