@@ -62,7 +62,10 @@ async def told(database: Database) -> dict[str, Need]:
     settings = Settings(secret=SECRET, database_url="sqlite:///", promotion_nanos_per_day=10**9)
     gpu = GpuTerms(nanos_per_hour=10**9, launch_credit_nanos=0)
     attention = Lookout(database, sources(settings, gpu))
-    return {need.key.partition(":")[0]: need for need in (await attention.found()).needs}
+    needs = (await attention.found()).needs
+    by_kind = {need.key.partition(":")[0]: need for need in needs}
+    assert len(by_kind) == len(needs), "a cause is told twice, or what is no cause"
+    return by_kind
 
 
 @pytest.mark.usefixtures("owner")

@@ -135,6 +135,12 @@ async def test_nothing_else_changes(world: World, name: str):
     assert await world.changed_by(lambda: act(world)) == expected
 
 
+async def test_only_ones_own_keys_are_listed(world: World):
+    found = await world.keys.listed(world["A"])
+    assert {one.organization_id for one in found} == {world["A"]}
+    assert len(found) == 6
+
+
 async def test_only_ones_own_invitations_wait(world: World):
     await world.within(links.take_back, "invitation", world["A"])
     for place, guests in (("A", []), ("B", ["guest@example.com", "other@example.com"])):

@@ -9,6 +9,8 @@ from gateway.control_plane.catalog import cards, catalog, toml
 from gateway.control_plane.catalog.cards import ReviewedModel
 from gateway.control_plane.catalog.edits import BadModel
 from gateway.control_plane.operators.operators import COMMAND_LINE
+from gateway.control_plane.trail import entries
+from gateway.control_plane.trail.entries import Actor
 from gateway.storage.database import Database
 from tests.control_plane.conftest import MINILM, STELLA
 
@@ -120,3 +122,19 @@ async def test_a_model_is_added_and_retired_and_comes_back(database: Database):
                 await model_control.set_state(connection, COMMAND_LINE, model_id, back, reason="x")
         with pytest.raises(CannotChangeState):
             await model_control.set_state(connection, COMMAND_LINE, STELLA, "live", reason="x")
+
+
+async def test_who_vouched_is_of_the_models_own_revisions(database: Database):
+    async with database.write() as connection:
+        for model_id, revision in ((STELLA, "one"), (MINILM, "two"), (STELLA, "three")):
+            await entries.record(
+                connection, Actor(kind="command"), "golden.pinned", f"model:{model_id}",
+                after={"revision": revision},
+            )  # fmt: skip
+        await entries.record(
+            connection, Actor(kind="command"), "model.edited", f"model:{STELLA}",
+            after={"revision": "four"},
+        )  # fmt: skip
+        by = "a command"
+        assert await model_control.vouchers(connection, STELLA) == {"one": by, "three": by}
+        assert await model_control.vouchers(connection, MINILM) == {"two": by}
