@@ -1,6 +1,6 @@
 """Payments that operators give up, because Stripe no longer shows them.
 
-What was credited stays. Should Stripe tell of such a payment after all, it is read like any other.
+What was credited stays. If Stripe shows such a payment after all, it is read like any other.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from gateway.storage.ledger.postings import database_now
 log = structlog.get_logger()
 
 ABANDONED = "abandoned"
-"""`failure_code` of a payment that was given up before it had an end."""
+"""`failure_code` of a payment that was given up while it was unfinished."""
 _REASON_MAX = 500
 
 
 async def abandon(connection: AsyncConnection, payment_id: str, reason: str) -> Payment:
-    """End a payment if it has no end, no longer read it, and lift its dispute's freeze.
+    """Cancel a payment if it is unfinished, stop reading it, and lift its dispute's freeze.
 
     Raises NoSuchPayment.
     """

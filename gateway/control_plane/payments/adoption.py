@@ -1,7 +1,7 @@
-"""Payments found at Stripe by their metadata: they get their ids, or a row if they have none.
+"""Payments found at Stripe by their metadata: their rows get Stripe's ids, or are added.
 
 Only our key can write that metadata. A row is missing when the database is older than the payment,
-for example after it was restored.
+for example after a restore.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from gateway.storage.tables import organizations
 log = structlog.get_logger()
 
 SECOND = "Stripe has a second payment that names it: "
-"""What an operator is told, until somebody has changed its metadata there."""
+"""What an operator is told, until somebody has changed the second one's metadata at Stripe."""
 CREDIT_CENTS_MAX = 500_000
 """Most credit that metadata may claim: the most that can be bought at once."""
 

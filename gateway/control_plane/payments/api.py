@@ -1,7 +1,7 @@
-"""POST /webhooks/stripe: an event of Stripe's is verified and stored, and nothing else is done.
+"""POST /webhooks/stripe: verifies and stores an event of Stripe's, and does nothing else.
 
 The answer does not wait for Stripe or for a payment: one row is inserted, at most once for each
-event, and the reconciler is woken. What is refused leaves nothing but a count.
+event, and the reconciler is woken. A refused event leaves nothing but a count.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from gateway.observability import metrics
 from gateway.storage.database import Database
 
 BODY_BYTES_MAX = 262_144
-"""Largest event that is read; Stripe's have a few thousand bytes."""
+"""Largest event that is read; Stripe's are a few thousand bytes."""
 
 BODY_SECONDS = 10.0
 """How long a body may take to arrive."""

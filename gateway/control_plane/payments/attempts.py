@@ -1,8 +1,8 @@
-"""Auto top-ups carried out: a saved card is charged once, whatever is lost on the way.
+"""Carries out auto top-ups: a saved card is charged once, whatever is lost on the way.
 
 An attempt is a row of `payments` before Stripe hears of it, with everything that its request says:
-amount, tax, customer, card. One that is open blocks the next (a partial unique index). This job
-keeps it while it is `started`, and hands it to the reconciler as soon as Stripe has taken it.
+amount, tax, customer, card. An open one blocks the next (a partial unique index). This job keeps it
+while it is `started`, and hands it to the reconciler as soon as Stripe has accepted it.
 
 - Nothing is known until Stripe answers: the same request is sent again, with the same key, for at
   most SENT_FOR (Stripe forgets keys after 24 hours). After that, or when Stripe repeats a failure
@@ -50,13 +50,13 @@ log = structlog.get_logger()
 SENT_FOR = timedelta(hours=20)
 """How long the same request is repeated while its outcome is unknown."""
 GIVEN_UP_AFTER = timedelta(hours=21)
-"""When an attempt that Stripe does not have has failed: the last request is over by then."""
+"""When an attempt that Stripe does not have counts as failed: the last request is over by then."""
 QUIET = timedelta(hours=1)
-"""How long Stripe is left to finish what it failed at, before what it does not have is over."""
+"""Time for Stripe to finish a failed request; only after it is an attempt that it lacks over."""
 LEASE = timedelta(minutes=2)
 """How long a claimed attempt is left to its process: longer than its calls to Stripe may take."""
 TURN_SECONDS = 30.0
-"""How long a run takes up attempts; with one call to Stripe it fits into a job's time limit."""
+"""How long a run goes on taking attempts; with one more call it fits into a job's time limit."""
 
 _FIRST_WAIT = timedelta(seconds=15)
 _LONGEST_WAIT = timedelta(minutes=15)
@@ -107,7 +107,7 @@ class Attempts:
                 return
             try:
                 await self._carry_out(payment)
-            except Exception:  # the others don't wait for it; it is claimed, so its turn comes
+            except Exception:  # the others go on; its claim ends, so it is tried again
                 log.exception("auto top-up can't be carried out", payment=payment.id)
 
     async def _claim(self) -> Payment | None:
@@ -160,7 +160,7 @@ class Attempts:
             await self._answered(payment, intent, stopped=stopped)
 
     async def _with_tax(self, payment: Payment) -> Payment | None:
-        """Fix the tax in the row, before the card is charged: each request must say the same.
+        """Store the tax in the row before the card is charged: each request must say the same.
 
         Returns None if someone changed the row meanwhile. Raises StripeFailure.
         """
@@ -174,7 +174,7 @@ class Attempts:
         )
 
     async def _charged(self, payment: Payment) -> StripeIntent:
-        """Charge the card, or learn what came of it. Raises StripeFailure."""
+        """Charge the card, or find out what came of an earlier request. Raises StripeFailure."""
         async with self._database.read() as connection:
             email = await receipt_email(connection, payment.organization_id)
         try:
@@ -182,7 +182,7 @@ class Attempts:
                 intent_parameters(payment, email), key=f"payment:{payment.id}"
             )
         except StripeDown as error:
-            # Stripe repeats such an answer to this key, whatever it has done
+            # Stripe repeats a failed answer to this key, whether it charged the card or not
             found = await self._found(payment) if error.is_answered else None
             if found is None:
                 raise
@@ -204,7 +204,7 @@ class Attempts:
     async def _answered(
         self, payment: Payment, intent: StripeIntent | None, *, stopped: bool
     ) -> None:
-        """Act on what Stripe has for an attempt; None if it has nothing."""
+        """Act on what Stripe has for an attempt; `intent` is None if it has nothing."""
         if intent is None:
             await self._missed(payment, stopped=stopped)
             return
@@ -222,7 +222,7 @@ class Attempts:
     async def _missed(self, payment: Payment, *, stopped: bool) -> None:
         """End an attempt that Stripe does not have, once that can't change any more.
 
-        That is when it was looked for QUIET after the last request for it.
+        That is once it was looked for QUIET after the last request.
         """
         is_quiet = payment.failure_code == _LOOKED_FOR
         if not is_quiet and self._clock() - payment.created_at < GIVEN_UP_AFTER:
@@ -237,7 +237,7 @@ class Attempts:
         await self._write(payment, failure_code=_LOOKED_FOR, due_at=self._clock() + QUIET)
 
     async def _hand_over(self, payment: Payment, intent_id: str) -> None:
-        """Let the reconciler credit what was taken: now, or when it is due."""
+        """Let the reconciler credit the money: now, or when the payment is due."""
         values: dict[str, Any] = {
             "state": "open",
             "intent_id": intent_id,
@@ -266,10 +266,10 @@ class Attempts:
             )
 
     async def _failed(self, payment: Payment, error: StripeFailure) -> None:
-        """Act on an answer that is none, or a refusal."""
+        """Act on a missing answer, a failed one or a refusal."""
         is_kept = isinstance(error, StripeDown) and error.is_answered
         if is_kept and self._clock() - payment.created_at >= QUIET:
-            # the key gives that answer for a day, whatever becomes of Stripe
+            # this key gives that answer for a day, even once Stripe works again
             await self._look_later(payment)
             return
         if not isinstance(error, StripeRefused) or error.code == "idempotency_error":
@@ -325,7 +325,7 @@ class Attempts:
 
 
 class Reconciling(Protocol):
-    """What brings a payment to what Stripe says of it."""
+    """The part of the reconciler that attempts and refunds use."""
 
     async def reconcile(self, payment_id: str) -> object:
         """Reconcile one payment now. Raises StripeFailure."""

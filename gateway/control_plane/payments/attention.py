@@ -1,4 +1,4 @@
-"""What an operator must look at: held customers, payments that don't add up, open disputes."""
+"""What an operator must look at: held buyers, payments that don't add up, open disputes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class OddPayment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OpenDispute(msgspec.Struct, frozen=True, kw_only=True):
-    """A dispute that is not decided; evidence helps until its time is over."""
+    """A dispute that is not decided; evidence counts until `evidence_due_at`."""
 
     dispute_id: str
     payment_id: str
@@ -56,9 +56,9 @@ class OpenDispute(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def seen(connection: AsyncConnection, payment_id: str) -> str:
-    """Note that an operator has seen what a payment asks for; return it.
+    """Note that an operator has seen why a payment needs attention; return that reason.
 
-    It is not asked for again, unless something else is. Raises NoSuchPayment.
+    The payment is listed again only for another reason. Raises NoSuchPayment.
     """
     payment = await lock(connection, payment_id) if is_id(payment_id) else None
     if payment is None:

@@ -1,9 +1,9 @@
-"""Auto top-up: what an organization set, and whether its card is trusted with another attempt.
+"""Auto top-up: an organization's settings, and whether its card gets another attempt.
 
 When credit falls below the threshold, the saved card is charged; see `attempts`. After a decline
-the card rests for an hour. After three in a row, or one that says that the card never works again,
-the breaker opens for that card: only another card, or a payment with this one, closes it. A bank
-that wants to ask the cardholder pauses auto top-up until someone pays in the console or resumes it.
+the card rests for an hour. After three in a row, or one that says that the card will never work,
+the breaker opens for that card: only another card, or a payment with this one, closes it. If a bank
+wants to ask the cardholder, auto top-up pauses until someone pays in the console or resumes it.
 
 Money that went back stops it too; see `top_up_stops`.
 
@@ -42,9 +42,9 @@ THRESHOLD_NANOS_MAX = AMOUNT_CENTS_MAX * CENT_NANOS
 DECLINES_MAX = 3
 """Declined attempts in a row with one card, after which it is not charged again."""
 BACK_OFF = timedelta(hours=1)
-"""Least time between a failed attempt and the next one with the same card."""
+"""Least time between a failed attempt and the next one with the same card; see `judge`."""
 LONGEST_BACK_OFF = timedelta(days=1)
-"""The same, when it is not the card that fails: the wait doubles each time."""
+"""Longest wait when it is not the card that fails: it doubles each time."""
 
 NO_DECLINE = ("not_charged", "refused")
 """Failures of ours or of Stripe's, which say nothing about the card."""
@@ -67,7 +67,7 @@ _REMEMBERED_MAX = 20
 
 
 class AutoTopUp(msgspec.Struct, frozen=True, kw_only=True):
-    """The settings of an organization, and why nothing happens though they are enabled."""
+    """The settings of an organization, and why nothing happens although they are enabled."""
 
     organization_id: str
     enabled: bool
@@ -122,8 +122,8 @@ async def save(
 ) -> None:
     """Store an organization's settings. Raises BadRequest for one out of bounds.
 
-    A person who saves has decided that it goes on, so a pause for authentication or for money that
-    went back ends. The breaker, the rest of a declined card, and a disputed card stay.
+    Whoever saves has decided to go on, so a pause for authentication or for money that went back
+    ends. The breaker, the rest of a declined card, and the stop for a disputed card stay.
     """
     check(wanted)
     before = await _locked(connection, organization_id)
@@ -142,7 +142,7 @@ async def save(
         return
     if before.paused == "authentication":
         values["paused"] = ""
-    # a wait for a limit ends, since that may be another now; the rest of a declined card stays
+    # a wait for a limit ends, since the limit may have changed; the rest of a declined card stays
     card = await standing(connection, organization_id, await _saved(connection, organization_id))
     values["not_before"] = card.not_before
     await connection.execute(
@@ -153,7 +153,7 @@ async def save(
 
 
 def check(wanted: TopUpRules) -> None:
-    """Hold settings against the bounds. Raises BadRequest, which names the field."""
+    """Check settings against the bounds. Raises BadRequest, which names the field."""
     amount = wanted.amount_cents
     if not AMOUNT_CENTS_MIN <= amount <= AMOUNT_CENTS_MAX or amount % _CENTS_PER_DOLLAR:
         raise BadRequest(
@@ -175,10 +175,10 @@ def check(wanted: TopUpRules) -> None:
 
 
 async def reassess(connection: AsyncConnection, organization_id: str) -> None:
-    """Decide anew whether an organization's saved card is trusted, and store it.
+    """Decide anew whether an organization's saved card gets another attempt, and store that.
 
-    For every transaction in which an attempt ended, another card was saved, or a payment with one
-    succeeded.
+    Called in every transaction in which an attempt ends, another card is saved, or a payment with
+    one succeeds.
     """
     await _locked(connection, organization_id)
     fingerprint = await _saved(connection, organization_id)

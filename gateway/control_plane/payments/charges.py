@@ -1,8 +1,8 @@
-"""Charges of a saved card: what Stripe is asked.
+"""Charges of a saved card: the parameters of the requests to Stripe.
 
-What is asked comes from the row, so that it is the same each time: Stripe refuses a key that comes
-with other parameters. Only the address for the receipt does not, for we store no copies of
-addresses: an owner who changes it within the minutes of a lost answer has the attempt looked for.
+They come from the row, so that they are the same each time: Stripe refuses an idempotency key that
+comes with other parameters. Only the receipt's mail address does not, as we store no copies of
+addresses. If an owner changes it while an answer is lost, the attempt is looked for at Stripe.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from gateway.storage.tables import memberships, users
 
 
 def tax_parameters(payment: Payment) -> dict[str, Any]:
-    """Return what a tax calculation is asked with."""
+    """Return the parameters of a tax calculation."""
     line = {"amount": payment.amount_cents, "reference": "credit", "tax_behavior": "exclusive"}
     return {"currency": "usd", "customer": payment.customer_id, "line_items": [line]}
 
 
 def intent_parameters(payment: Payment, receipt_email: str | None) -> dict[str, Any]:
-    """Return what a payment intent is asked with: confirmed at once, with a receipt by mail."""
+    """Return the parameters of a payment intent: confirmed at once, with a receipt by mail."""
     parameters: dict[str, Any] = {
         "amount": payment.amount_cents + payment.tax_cents,
         "currency": "usd",

@@ -1,8 +1,8 @@
 """Checkout: an organization buys credit on a page of Stripe's.
 
-The row is first: what is bought, for whom, until when. Then Stripe is asked for a page with a key
-made from the row, so asking again, after a lost answer or because a form was sent twice, gives the
-same page and never a second payment. The credit is the row's, whatever is said later.
+The row comes first: what is bought, for whom, until when. Then Stripe is asked for a page with an
+idempotency key made from the row, so asking again, after a lost answer or because a form was sent
+twice, gives the same page and never a second payment. The row decides how much credit is bought.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from gateway.storage.ledger.postings import database_now
 log = structlog.get_logger()
 
 PRESET_DOLLARS = (10, 25, 50, 100, 250)
-"""Amounts that are offered."""
+"""Amounts that the page offers."""
 CUSTOM_DOLLARS_MIN = 5
 """Least that is sold: below it, the card's fees eat the payment."""
 CUSTOM_DOLLARS_MAX = 5_000
 """Most that is sold at once."""
 OPEN_MAX = 10
-"""Most payments of an organization that wait for their buyer."""
+"""Most payments of an organization that may be open at the same time."""
 STOPS_BUYING: tuple[freezes.StoredCause, ...] = ("books", "operator")
-"""Causes of a freeze with which nothing is sold."""
+"""Causes of a freeze that also stop buying."""
 EXPIRES = timedelta(minutes=60)
 """How long a page can be paid."""
 
@@ -100,9 +100,9 @@ class Checkout:
     ) -> Payment:
         """Start a payment, and return it with the address of its page.
 
-        The same `payment_id` gives the same payment again, in whatever state it is now. One whose
-        customer Stripe has no more fails, and another takes its place. Raises BadRequest,
-        BuyingOnHold, BuyingStarted, TooManyOpen, StripeFailure, and what a frozen account is told.
+        The same `payment_id` gives the same payment again, in whatever state it is now. If Stripe
+        no longer has its customer, it fails, and another takes its place. Raises BadRequest,
+        BuyingOnHold, BuyingStarted, TooManyOpen, StripeFailure, and the error of a frozen account.
         """
         wanted = (organization_id, user_id, amount_cents)
         try:
@@ -185,7 +185,7 @@ class Checkout:
             amount_cents=amount_cents,
             live=self._live,
             saves_card=save_card,
-            # one that stays without a page is closed by the reconciler
+            # the reconciler closes one that never gets a page
             due_at=now + EXPIRES,
             created_at=now,
             changed_at=now,
@@ -198,7 +198,7 @@ class Checkout:
         return payment
 
     async def _with_customer(self, payment: Payment) -> Payment:
-        """Fix the customer in the row: each request for the page must say the same."""
+        """Store the customer in the row, so that each request for the page says the same."""
         customer_id = await self._customers.ensure(payment.organization_id)
         async with self._database.write() as connection:
             locked = await payments.lock(connection, payment.id)
@@ -233,7 +233,7 @@ class Checkout:
             return await payments.find(connection, payment.id)
 
     async def _refused(self, payment: Payment, error: StripeRefused) -> None:
-        """End a payment that Stripe makes no page for; a customer that is gone is replaced."""
+        """End a payment for which Stripe makes no page; replace a customer that is gone."""
         async with self._database.write() as connection:
             locked = await payments.lock(connection, payment.id)
             if locked is None or locked.state != "started":
@@ -250,11 +250,11 @@ class Checkout:
             await self._customers.refresh(payment.customer_id)
 
     def _parameters(self, payment: Payment) -> dict[str, Any]:
-        """Return what the page is asked with: the same each time, for Stripe compares it.
+        """Return the parameters of the page: the same each time, because Stripe compares them.
 
         What does not come from the row comes from settings: the brand, the public address, and
-        whether there is tax. Who changes one of them ends the payments whose page was asked for and
-        not answered; nobody has seen those pages.
+        whether there is tax. Changing one of them ends payments whose page was asked for without an
+        answer; nobody has seen those pages.
         """
         assert payment.expires_at is not None
         metadata = {
@@ -305,7 +305,7 @@ async def check_may_buy(connection: AsyncConnection, organization_id: str) -> No
 
 
 def check_amount(amount_cents: int) -> None:
-    """Hold an amount against the bounds. Raises BadRequest."""
+    """Check an amount against the bounds. Raises BadRequest."""
     dollars, rest = divmod(amount_cents, _CENTS)
     if rest or not CUSTOM_DOLLARS_MIN <= dollars <= CUSTOM_DOLLARS_MAX:
         raise BadRequest(

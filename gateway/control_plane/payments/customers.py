@@ -1,11 +1,12 @@
-"""Customers at Stripe, one an organization, and the card that auto top-up charges.
+"""Customers at Stripe, one per organization, and the card that auto top-up charges.
 
-- A row is older than its customer: the idempotency key names the organization and a generation, so
-  that a lost answer makes no second customer. Once Stripe's is deleted, the next has another key.
-- The card is the newest that the customer has saved. Whatever an event says, it is read anew at
-  Stripe (`refresh`), so the order of events does not matter.
-- An early fraud warning holds an organization: nothing is bought until an operator has released it.
-  It moves no money; a refund or a dispute does.
+- A row is written before its customer is created: the idempotency key names the organization and a
+  generation, so that a lost answer makes no second customer. If the customer is deleted at Stripe,
+  the next one has another key.
+- The card is the newest that the customer has saved. It is read anew at Stripe (`refresh`) after
+  each event about it, so the order of events does not matter.
+- An early fraud warning holds an organization: it can't buy until an operator has released it. The
+  warning moves no money; a refund or a dispute does.
 """
 
 from __future__ import annotations
@@ -61,14 +62,14 @@ class Customer(msgspec.Struct, frozen=True, kw_only=True):
     card_expires: str
     """The month, YYYY-MM; empty when it is unknown."""
     card_fingerprint: str
-    """The card's, whatever its number at Stripe is."""
+    """Stripe's fingerprint of the card, the same each time it is saved."""
     held_at: datetime | None
     held_reason: str
     changed_at: datetime
 
 
 class Customers:
-    """Creates customers at Stripe, and keeps what we know of them true."""
+    """Creates customers at Stripe, and keeps what we know of them up to date."""
 
     def __init__(self, database: Database, stripe: StripeApi, *, return_url: str) -> None:
         self._database = database
@@ -83,14 +84,14 @@ class Customers:
         assert customer is not None
         if customer.customer_id is not None:
             return customer.customer_id
-        # nothing that can change until the answer: the same key must ask for the same
+        # nothing that can change before the answer: the same key needs the same parameters
         try:
             made = await self._stripe.create_customer(
                 {"metadata": {"organization_id": organization_id}},
                 key=f"customer:{organization_id}:{customer.generation}",
             )
         except StripeDown as error:
-            if error.is_answered:  # which Stripe repeats for a day to everyone with this key
+            if error.is_answered:  # Stripe repeats it for a day to everyone with this key
                 await self._next_generation(customer)
             raise
         async with self._database.write() as connection:
@@ -131,7 +132,7 @@ class Customers:
                 return
 
     async def _refreshed(self, known: Customer, customer_id: str) -> bool:
-        """Store what Stripe says; return False if someone changed the row while it was asked."""
+        """Store what Stripe says; return False if someone changed the row in the meantime."""
         values: dict[str, Any] = _NO_CARD
         if await self._is_gone(customer_id):
             values = {"customer_id": None, "generation": known.generation + 1, **_NO_CARD}
@@ -167,7 +168,7 @@ async def read(connection: AsyncConnection, organization_id: str) -> Customer | 
 
 
 async def of_customer(connection: AsyncConnection, customer_id: str) -> Customer | None:
-    """Return what is known of a customer at Stripe; None for another's."""
+    """Return what is known of a customer at Stripe; None if it is not ours."""
     return await _one(connection, payment_customers.c.customer_id == customer_id)
 
 
@@ -181,7 +182,7 @@ async def check_not_held(connection: AsyncConnection, organization_id: str) -> N
 
 
 async def warned(connection: AsyncConnection, payment_id: str, warning_id: str) -> bool:
-    """Hold the buyer of a payment that a card's network calls fraud; return whether it is new."""
+    """Hold the buyer of a payment that a card network calls fraud; return whether that is new."""
     payment = await payments.find(connection, payment_id)
     reason = f"early fraud warning {warning_id} of payment {payment_id}"
     now = await database_now(connection)
@@ -196,8 +197,8 @@ async def hold(
 ) -> bool:
     """Hold an organization, once for each reason; return whether the reason is new.
 
-    A reason that an operator has released does not hold again, however often it is told; another
-    one that comes during a hold is kept beside the first.
+    A reason that an operator has released does not hold again, however often it is repeated;
+    another one that comes during a hold is kept beside the first.
     """
     await _add(connection, organization_id)
     # one at a time, so that reasons are added to one another
@@ -269,7 +270,7 @@ def _card(method: StripePaymentMethod) -> dict[str, Any]:
         "card_brand": card.brand or "",
         "card_last_four": card.last4 or "",
         "card_expires": card.expires,
-        # what has none is told apart by its id
+        # without a fingerprint, the id tells cards apart
         "card_fingerprint": card.fingerprint or method.id,
     }
 

@@ -1,8 +1,8 @@
-"""What Stripe's events lead to: the payment that one is about becomes due, or a buyer is reread.
+"""What Stripe's events lead to: their payment becomes due, or their buyer is read anew.
 
-An event is never believed about amounts or states, so nothing depends on their order, and repeating
-one only costs a reading. Those whose payment is known are routed by twenties in one transaction;
-only an event that names nothing we know makes us ask Stripe.
+Amounts and states are never taken from an event, so their order does not matter, and repeating one
+only costs a reading. Events whose payment is known are routed in batches of twenty, each in one
+transaction; only an event that names nothing we know makes us ask Stripe.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ BATCH = 20
 AT_ONCE = 4
 """Events about which one process asks Stripe at the same time."""
 EVENT_SECONDS = 8.0
-"""Longest time that one of them may take."""
+"""Most time for one of those events."""
 
 
 class EventRoutes:
@@ -45,12 +45,12 @@ class EventRoutes:
         self._api = api
         self._reread = reread
         self.outage = Outage()
-        """What the last run met at Stripe."""
+        """What the last run met with at Stripe."""
 
     async def run(self, ends: float) -> int:
         """Route what is due until a moment of the monotonic clock; return how many events.
 
-        When Stripe does not answer for one, the others that need it are left for a minute.
+        When Stripe does not answer for one, the others that need it wait for a minute.
         """
         routed, outage = 0, Outage()
         self.outage = outage
@@ -88,7 +88,7 @@ class EventRoutes:
             async with asyncio.timeout(EVENT_SECONDS):
                 await self._act(event)
         except StripeRefused as error:
-            # it is about something that is not there anymore, or never was ours
+            # its object no longer exists, or was never ours
             log.warning("an event leads to nothing", stripe_event=event.id, reason=str(error))
         except StripeFailure as error:
             outage.note(error)
@@ -200,7 +200,7 @@ class EventRoutes:
                 await customers.warned(connection, payment_id, event.object_id)
 
     async def _about_buyer(self, event: StripeEvent) -> None:
-        """Read a buyer and the saved card anew; a removed card no longer says whose it was."""
+        """Read a buyer and the saved card anew; Stripe no longer says whose a removed card was."""
         customer_id = event.customer_id
         async with self._database.read() as connection:
             if customer_id is None:
@@ -233,7 +233,7 @@ async def _make_due(
         table.intent_id: {event.intent_id for event in about if event.intent_id},
         table.session_id: {event.object_id for event in about if event.object_id[:3] == "cs_"},
     }
-    # one that has no id of Stripe's must learn it first, from the event's object
+    # a payment without an id at Stripe must first get one, from the event's object
     is_connected = table.session_id.is_not(None) | table.intent_id.is_not(None)
     known: dict[str, str] = {}
     for column, values in names.items():
@@ -248,7 +248,7 @@ async def _make_due(
                 routed[event.id] = known[name]
                 break
     now = await database_now(connection)
-    for payment_id in sorted(set(routed.values())):  # in one order, so that two can't deadlock
+    for payment_id in sorted(set(routed.values())):  # one order, so that processes can't deadlock
         await payments.make_due(connection, payment_id, now)
     if routed:
         await stored_events.finish(connection, list(routed))

@@ -1,8 +1,8 @@
 """Stripe's events: what is taken from a call to our webhook, and what each type is about.
 
-A call is believed when one of our secrets signed it within the last minutes. Of its content only
-ids are kept: an event may be older than what it is about, so that is read at Stripe anew. Snapshot
-events (which carry the object) and thin ones (which name it) are the same to us.
+A call is believed if one of our secrets signed it within the last minutes. Only ids are kept of its
+content: its object may have changed since, so it is read at Stripe anew. Snapshot events (which
+carry the object) and thin ones (which name it) are treated alike.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ CUSTOMER_EVENTS = frozenset(
 )
 """Types about a buyer or a card."""
 TYPES = PAYMENT_EVENTS | CUSTOMER_EVENTS
-"""All types that we act on; others are answered and forgotten."""
+"""All types that we act on; others are answered with 200 and dropped."""
 
 Refusal = Literal[
     "signature", "timestamp", "malformed", "mode", "account", "version", "size", "slow"
@@ -96,7 +96,7 @@ class StripeEvent(NamedTuple):
 def parse(
     body: bytes, signature: str, secrets: Sequence[str], *, live: bool, version: str, now: float
 ) -> StripeEvent:
-    """Verify a call and take what is kept of it. Raises EventRefused."""
+    """Verify a call and return what is kept of it. Raises EventRefused."""
     verify(body, signature, secrets, now=now)
     try:
         said = msgspec.json.decode(body)
@@ -115,7 +115,7 @@ def parse(
 def verify(body: bytes, signature: str, secrets: Sequence[str], *, now: float) -> None:
     """Check the header Stripe-Signature over the raw body. Raises EventRefused.
 
-    As the `stripe` package does, without its import, and times ahead of ours are refused too.
+    As the `stripe` package does, without importing it; times too far ahead are refused as well.
     """
     parts = [part.strip().partition("=") for part in signature.split(",")[:_SIGNATURES_MAX]]
     times = [value for name, _, value in parts if name == "t"]
@@ -186,5 +186,5 @@ def _type(value: Any) -> str:
 
 
 def _same_train(said: Any, version: str) -> bool:
-    """Tell whether an API version has the name of ours: within one, nothing is taken away."""
+    """Tell whether an API version has the name of ours: versions of one name are compatible."""
     return isinstance(said, str) and said.partition(".")[2] == version.partition(".")[2]

@@ -1,7 +1,7 @@
 """Evidence for a dispute: who bought, what the receipt says, and how the credit was used since.
 
-Everything comes from rows that exist anyway. Sign-ins are those whose sessions have not expired;
-older ones are deleted.
+Everything comes from rows that exist anyway. Only sign-ins whose sessions have not expired are
+included; older ones are deleted.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class DisputeEvidence(msgspec.Struct, frozen=True, kw_only=True):
     buyer_email: str
     """Empty for an auto top-up, and for a person who has deleted their account."""
     terms_url: str
-    """Terms in force now, which the page of buying links to."""
+    """The terms in force now, to which the buying page links."""
     disputes: list[DisputeClaim]
     credit_left_nanos: int
     """Of the credit that this payment bought."""
@@ -72,14 +72,14 @@ class PaymentReceipt(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SignIn(msgspec.Struct, frozen=True, kw_only=True):
-    """A session of a member of the organization, and since when it exists."""
+    """A session of a member of the organization, and when it began."""
 
     email: str
     signed_in_at: datetime
 
 
 class DisputeClaim(msgspec.Struct, frozen=True, kw_only=True):
-    """What the cardholder claims, and until when it can be answered."""
+    """What the cardholder claims, and until when the claim can be answered."""
 
     id: str
     status: str

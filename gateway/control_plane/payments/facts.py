@@ -88,7 +88,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_booked(self) -> bool:
-        """Whether Stripe has entered in its balance that the money came in; it may come later."""
+        """Whether Stripe has entered the money in its balance, which may come later."""
         return any(part.type in _CHARGES for part in self.transactions)
 
     @property
@@ -98,7 +98,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Desired(NamedTuple):
-    """What the ledger should hold for a payment; never more than Stripe says it received."""
+    """What the ledger should hold for a payment: never more than Stripe received for it."""
 
     credit_nanos: int
     tax_nanos: int
@@ -110,8 +110,8 @@ def desired(facts: Facts, payment: Payment) -> Desired:
     """Return the credit and the tax that a payment is worth.
 
     A payment that came in whole is worth the credit of our row, whatever its tax. One that came in
-    short is worth what came in without the tax. What went back lowers both in proportion, and the
-    rounding is the buyer's loss of less than a nano-dollar.
+    short is worth what came in less the tax. What went back lowers both in proportion, and rounding
+    costs the buyer less than a nano-dollar.
     """
     if facts.state != "paid" or facts.received_cents <= 0:
         return Desired(0, 0)
@@ -125,7 +125,7 @@ def desired(facts: Facts, payment: Payment) -> Desired:
     back = facts.refunded_cents + facts.disputed_cents
     kept = max(facts.received_cents - back, 0) * CENT_NANOS
     credit = base * kept // received
-    # without rest, so that what is received is credit or tax to the last nano-dollar
+    # no remainder: what was received is credit or tax to the last nano-dollar
     tax_kept = kept - credit if base + tax == received else tax * kept // received
     return Desired(credit, tax_kept, _attention(facts, payment))
 
@@ -150,7 +150,7 @@ def _dollars(cents: int) -> str:
 async def read(api: StripeApi, payment: Payment) -> Facts | None:
     """Ask Stripe about a payment; None if it has no object for it yet. Raises StripeFailure.
 
-    An object that names another payment is refused: it is not this one's, whatever its id.
+    An object whose metadata names another payment is refused, even if our row has its id.
     """
     session = await _session(api, payment)
     _check_named(payment, session)

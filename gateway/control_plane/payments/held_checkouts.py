@@ -1,8 +1,8 @@
-"""Open checkouts of organizations that may not buy any more: they are ended at Stripe.
+"""Ends open checkouts of organizations that may not buy any more, at Stripe.
 
 An early fraud warning, an operator or the audit can stop an organization while its buyer is on
-Stripe's page. Nobody has to tell this job: it looks for such pages each time. One that is paid
-already stays paid, and what came of it is the reconciler's.
+Stripe's page. Nobody has to tell this job: it looks for such pages each time. One that is already
+paid stays paid, and the reconciler handles it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ENDED_AT_ONCE = 50
 TURN_SECONDS = 30.0
 """How long a run ends checkouts, so that the job stays within its time limit."""
 _FRESH = timedelta(hours=2)
-"""Checkouts that are older than this have ended by themselves."""
+"""Checkouts that are older than this have expired."""
 
 
 class HeldCheckouts:

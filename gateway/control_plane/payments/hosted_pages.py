@@ -1,4 +1,4 @@
-"""The pages about money that Stripe hosts, to which the forms of ours lead."""
+"""The sites of the pages that Stripe hosts, to which our forms about money lead."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _HOSTED = ("https://checkout.stripe.com", "https://billing.stripe.com")
 
 
 def stripe_pages(settings: Settings) -> tuple[str, ...]:
-    """Return the sites that forms about money lead to: none where nothing can be bought.
+    """Return the sites that forms about money lead to; none where nothing can be bought.
 
-    A double of Stripe's API has its pages where the API is.
+    A fake Stripe has its pages at the same site as its API.
     """
     if not settings.stripe_secret_key:
         return ()

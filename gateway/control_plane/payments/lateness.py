@@ -1,7 +1,7 @@
 """How late reconciliation is, for the metrics.
 
-A claim moves a payment's time, so what is due does not show that nobody answers: the time since
-Stripe's last good answer does, as long as something waits for one.
+A claim postpones a payment, so due times don't show that Stripe isn't answering. The time since its
+last good answer shows it, as long as something waits for one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from gateway.storage.tables import payment_refunds, payments, stripe_events
 MEASURED_SECONDS = 60.0
 """How often a process measures."""
 _QUIET_SECONDS = 1200.0
-"""When what failed is no longer this process's: it would have been due again before."""
+"""After this long without a failure, another process has what failed: it was due again before."""
 
 
 class Lateness:
@@ -32,7 +32,7 @@ class Lateness:
         self._measured_at: float | None = None
 
     def note(self, *, is_failing: bool, is_answered: bool) -> None:
-        """Note what a run met at Stripe; one in which nothing was due says nothing."""
+        """Note what a run met with at Stripe; one in which nothing was due changes nothing."""
         now = monotonic()
         if is_failing and not is_answered:
             self._failed_at = now
@@ -42,7 +42,7 @@ class Lateness:
             self._failing_since = None
 
     async def measure(self) -> None:
-        """Set the metrics, if it was not done a moment ago."""
+        """Set the metrics, at most once in MEASURED_SECONDS."""
         now = monotonic()
         if self._measured_at is not None and now - self._measured_at < MEASURED_SECONDS:
             return
@@ -52,7 +52,7 @@ class Lateness:
         metrics.set_payments(max(overdue, silent), unanswered, attention)
 
     async def _read(self) -> tuple[float, float, int]:
-        """Return the oldest wait for a reading, that for an outcome, and what needs a person."""
+        """Return the longest wait for a reading, that for an outcome, and what needs a person."""
         due = (
             select(func.min(payments.c.due_at)).where(payments.c.due_at.is_not(None), self._mine),
             select(func.min(stripe_events.c.due_at)),

@@ -25,14 +25,14 @@ _SOON = timedelta(days=3)
 _STUCK = timedelta(hours=1)
 """An auto top-up that has no outcome for this long is stuck."""
 _LATELY = timedelta(days=7)
-"""How long an event that was given up is told of."""
+"""How long an event that was given up is listed."""
 _OVERDUE = timedelta(minutes=15)
-"""An event that is not routed for this long is told of."""
+"""An event that is not routed for this long is listed."""
 
 
 @tells(f"A dispute is open. It is critical when its evidence is due within {_SOON.days} days.")
 async def disputes(connection: AsyncConnection, now: datetime) -> list[Need]:
-    """Tell of disputes that are not decided; the one whose evidence is due first comes first."""
+    """List undecided disputes, the one whose evidence is due first at the top."""
     status, due = payment_disputes.c.status, payment_disputes.c.evidence_due_at
     found = await connection.execute(
         select(payment_disputes, payments.c.organization_id, organizations.c.name)
@@ -63,7 +63,7 @@ async def disputes(connection: AsyncConnection, now: datetime) -> list[Need]:
 
 @tells("A payment doesn't add up. It stays here until someone marks it as seen.")
 async def odd(connection: AsyncConnection, _now: datetime) -> list[Need]:
-    """Tell of payments that don't add up."""
+    """List payments that don't add up."""
     found = await connection.execute(
         select(
             payments.c.id,
@@ -92,7 +92,7 @@ async def odd(connection: AsyncConnection, _now: datetime) -> list[Need]:
 
 @tells(f"An auto top-up has no outcome after {_STUCK // _MINUTE} minutes.")
 async def stuck(connection: AsyncConnection, now: datetime) -> list[Need]:
-    """Tell of auto top-ups without an outcome."""
+    """List auto top-ups without an outcome."""
     open_: ColumnElement[bool] = literal_column(
         "origin = 'auto' AND state IN ('started', 'open', 'processing')"
     )
@@ -124,7 +124,7 @@ async def stuck(connection: AsyncConnection, now: datetime) -> list[Need]:
 
 @tells("An early fraud warning keeps an organization from buying.")
 async def held(connection: AsyncConnection, _now: datetime) -> list[Need]:
-    """Tell of organizations that may not buy until an operator releases them."""
+    """List organizations that may not buy until an operator releases them."""
     found = await connection.execute(
         select(payment_customers, organizations.c.name)
         .join(organizations, organizations.c.id == payment_customers.c.organization_id)
@@ -150,7 +150,7 @@ async def held(connection: AsyncConnection, _now: datetime) -> list[Need]:
     f"the last {_LATELY.days} days."
 )
 async def events(connection: AsyncConnection, now: datetime) -> list[Need]:
-    """Tell of Stripe's events that are not routed yet, and of those that were given up lately."""
+    """Count Stripe's events that are not routed yet, and those that were given up lately."""
     late = (stripe_events.c.due_at.is_not(None), stripe_events.c.received_at < now - _OVERDUE)
     given_up = (
         stripe_events.c.due_at.is_(None),

@@ -1,7 +1,7 @@
-"""Whether Stripe is away: one thing that can't be read must not stop the others, nor they go on.
+"""Whether Stripe is away: one object that can't be read must not stop the others, an outage must.
 
-Each run keeps one. Nobody answering, or a refusal of all requests, says so at once. An answer that
-is a failure may be about one object alone: only several in a row say that Stripe is away.
+Each run keeps one. If nobody answers, or all requests are refused, Stripe is away at once. An
+answer that is a failure may concern one object alone: only several in a row are an outage.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ FAILURES_MAX = 3
 
 
 class Outage:
-    """What one run has met at Stripe."""
+    """What one run has met with at Stripe."""
 
     def __init__(self) -> None:
         self.is_on = False
@@ -24,7 +24,7 @@ class Outage:
 
     @property
     def is_failing(self) -> bool:
-        """Whether the last that was asked failed, so that another run may well meet the same."""
+        """Whether the last request failed, so that the next run would probably fail too."""
         return self.is_on or self._failures > 0
 
     def over(self) -> None:
@@ -32,7 +32,7 @@ class Outage:
         self._failures, self.is_answered = 0, True
 
     def note(self, error: StripeFailure) -> bool:
-        """Note a failure; return whether it may be about what was asked alone."""
+        """Note a failure; return whether it may concern only the object that was asked for."""
         is_of_one = isinstance(error, StripeDown) and error.is_answered
         self._failures += 1
         if not is_of_one or self._failures >= FAILURES_MAX:

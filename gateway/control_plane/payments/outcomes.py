@@ -1,8 +1,8 @@
-"""The end of an auto top-up: what it means for the card, and that the organization is told.
+"""The end of an auto top-up: its consequences for the card, and the notice to the organization.
 
-`note` belongs into the transaction in which the attempt ends, so that the row, the breaker and the
+`note` belongs in the transaction in which the attempt ends, so that the row, the breaker and the
 notice are written together or not at all. Webhooks and mails follow from the notice, whose `ref`
-names the attempt, so that none is told twice.
+names the attempt, so that none is announced twice.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from gateway.storage.ledger.postings import database_now
 from gateway.storage.tables import payment_customers
 
 _TOLD_CAUSES = ("expired_card", "insufficient_funds", "lost_card", "stolen_card")
-"""What an owner can act on. Other causes of a decline say nothing that helps."""
+"""Causes of a decline that an owner can act on; the others would not help."""
 
 
 class MonthLimit(NamedTuple):
@@ -35,9 +35,9 @@ class MonthLimit(NamedTuple):
 
 
 async def note(connection: AsyncConnection, payment: Payment) -> None:
-    """Note how a payment ended, whose row is written: paid or failed.
+    """Note that a payment whose row is written ended: paid or failed.
 
-    What is paid proves its card. Of a person's own payment that fails, Stripe's page told them.
+    A paid one proves its card. When a person's own payment fails, Stripe's page has told them.
     """
     organization_id = payment.organization_id
     await auto_top_up.reassess(connection, organization_id)

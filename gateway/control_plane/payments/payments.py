@@ -1,7 +1,7 @@
-"""Payments: the rows of what organizations buy, each older than anything at Stripe.
+"""Payments: the rows of what organizations buy, each written before Stripe hears of it.
 
-Whoever changes a payment raises its `version`: what was read at Stripe before that is then never
-written over it.
+Every change of a payment raises its `version`, so that what was read at Stripe before the change
+never overwrites it.
 """
 
 from __future__ import annotations
@@ -86,12 +86,12 @@ class Payment(msgspec.Struct, frozen=True, kw_only=True):
         return self.state in UNFINISHED
 
     def to_see(self, attention: str) -> str:
-        """Return what an operator must look at: nothing, if one has seen just that."""
+        """Return what an operator must look at; empty if one has already seen exactly that."""
         return "" if attention == self.seen else attention
 
 
 def of_row(row: Row[Any]) -> Payment:
-    """Make a payment of a row with all columns."""
+    """Make a payment from a row with all columns."""
     values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
     return Payment(**values | {name: bool(values[name]) for name in ("live", "saves_card")})
 
@@ -124,7 +124,7 @@ async def find(connection: AsyncConnection, payment_id: str) -> Payment:
 
 
 async def find_own(connection: AsyncConnection, organization_id: str, payment_id: str) -> Payment:
-    """Return a payment of an organization. Raises NoSuchPayment for others' too."""
+    """Return a payment of an organization. Raises NoSuchPayment, for another's too."""
     payment = await get(connection, payment_id)
     if payment is None or payment.organization_id != organization_id:
         raise NoSuchPayment("There is no such payment.")
@@ -164,7 +164,7 @@ async def change(connection: AsyncConnection, payment_id: str, values: Mapping[s
 async def make_due(connection: AsyncConnection, payment_id: str, at: datetime) -> bool:
     """Ask for a payment to be reconciled at a time; return whether there is such a payment.
 
-    It is read at Stripe anew even if someone reads it now: this raises the version.
+    It is read anew even if someone is reading it now, because this raises the version.
     """
     done = await connection.execute(
         update(payments)

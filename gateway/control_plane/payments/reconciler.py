@@ -1,10 +1,10 @@
-"""Reconciliation: the ledger is brought to what Stripe says, payment by payment.
+"""Reconciliation: brings the ledger to what Stripe says, payment by payment.
 
 `payments.due_at` is the queue. A due payment is claimed (its version rises), read at Stripe with no
 transaction open, and then written under its row lock, but only if its version is still the one that
-was claimed. Whatever was heard meanwhile raised it, so an older answer is never written over a
-newer one, whoever was slow. What is written is a difference, desired minus posted: doing it twice
-changes nothing, and a process that dies at any point leaves the payment due again in a minute.
+was claimed. Any news meanwhile raised it, so an older answer is never written over a newer one,
+whoever was slow. What is posted is a difference, desired minus posted: doing it twice changes
+nothing, and a process that dies at any point leaves the payment due again in a minute.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ log = structlog.get_logger()
 CLAIMED = timedelta(seconds=60)
 """How long a claimed payment is left to its process before another one takes it."""
 TURN_SECONDS = 15.0
-"""How long a run takes up payments. With a reading that begins at its end, and the card that is
-read after it, it ends within a job's time limit, and each reading within its claim."""
+"""How long a run goes on taking payments. Even with a reading that begins at the end of it, and a
+card read after that, a run ends within a job's time limit, and each reading within its claim."""
 ROUTING_SECONDS = TURN_SECONDS / 3
-"""How much of it events may take that Stripe must be asked about."""
+"""How much of that events may take."""
 READ_SECONDS = 30.0
 """Longest reading of one payment, the wait for its turn included."""
 AT_ONCE = 4
@@ -59,11 +59,11 @@ _CARD_SECONDS = 8.0
 _ATTENTION_MAX = 500
 
 Ended = Callable[[AsyncConnection, Payment], Awaitable[None]]
-"""What else belongs into the transaction in which a payment becomes paid or failed."""
+"""What else belongs in the transaction in which a payment becomes paid or failed."""
 
 
 class Reconciler:
-    """Reconciles payments; `run` is a job, and `wake` says that there is something to do."""
+    """Reconciles payments; `run` is a job."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class Reconciler:
         self._mine = _of_reconciler(live=live)
         self._lateness = Lateness(database, self._mine)
         self.is_held_up = False
-        """Whether Stripe did not answer in the last run, so that another would meet the same."""
+        """Whether the last run ended with a failure at Stripe, so that another may well do so."""
 
     async def run(self) -> int:
         """Reconcile what is due, for a while; return how many payments were written."""
@@ -110,7 +110,7 @@ class Reconciler:
     async def reconcile(self, payment_id: str) -> Payment:
         """Reconcile one payment now and return it. Raises StripeFailure or NoSuchPayment.
 
-        It is returned as it is when another process heard something newer meanwhile.
+        If another process has newer news of it, the payment is returned unchanged.
         """
         if not is_id(payment_id):
             raise NoSuchPayment(f"There is no payment {payment_id!r}.")
@@ -172,7 +172,10 @@ class Reconciler:
         return None if row is None else payments.of_row(row)
 
     async def _reconcile(self, claimed: Payment) -> bool:
-        """Read a claimed payment and write what follows; return whether it was. StripeFailure."""
+        """Read a claimed payment and write what follows; return whether it did.
+
+        Raises StripeFailure.
+        """
         try:
             async with asyncio.timeout(READ_SECONDS):
                 found = await facts.read(self._api, claimed)
@@ -200,7 +203,7 @@ class Reconciler:
         return True
 
     async def _save_card(self, payment: Payment) -> None:
-        """Read the buyer's cards: the one that paid is to be kept."""
+        """Read the buyer's saved cards anew, since the one that paid is to be kept."""
         if payment.customer_id is None:
             return
         try:
@@ -231,7 +234,7 @@ class Reconciler:
         return True
 
     async def _failed(self, claimed: Payment, reason: str) -> None:
-        """Let a payment wait that can't be read, ever longer; after some times, for a person."""
+        """Make a payment that can't be read wait ever longer, and ask for a person in the end."""
         async with self._database.write() as connection:
             payment = await payments.lock(connection, claimed.id)
             if payment is None or payment.version != claimed.version:
@@ -257,6 +260,6 @@ def _of_reconciler(*, live: bool) -> ColumnElement[bool]:
 
 
 def _claimed_at(claimed: Payment) -> datetime:
-    """Return when a payment was claimed: what Stripe says is not older."""
+    """Return when a payment was claimed: what Stripe said was read after that."""
     assert claimed.due_at is not None
     return claimed.due_at - CLAIMED

@@ -1,6 +1,6 @@
-"""What Stripe says of a payment, written: credit and tax posted, the books, refunds, disputes.
+"""Writes what Stripe says of a payment: credit and tax, the books, refunds, disputes.
 
-All of it is one transaction of the caller, who holds the payment's row lock.
+All of it happens in a transaction of the caller, who holds the payment's row lock.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from gateway.storage.ledger.payments import post
 from gateway.storage.tables import payment_disputes, payment_refunds
 
 _LOST_AFTER = timedelta(minutes=15)
-"""How long after its end a checkout that Stripe never showed us is given up."""
+"""How long after its end a checkout is given up if Stripe never had it."""
 _REASON_MAX = 500
 
 
@@ -41,7 +41,7 @@ def values_of(payment: Payment, found: Facts | None, now: datetime) -> dict[str,
 async def write(
     connection: AsyncConnection, before: Payment, after: Payment, found: Facts, now: datetime
 ) -> None:
-    """Write all that follows from what Stripe says, but the payment's own row."""
+    """Write everything that follows from what Stripe says, except the payment's own row."""
     if after.postings != before.postings:
         await _post(connection, before, after)
     await _book(connection, after, found)
@@ -93,16 +93,16 @@ def _said(payment: Payment, found: Facts) -> dict[str, Any]:
 
 
 def _nothing(payment: Payment, now: datetime) -> dict[str, Any]:
-    """Return what follows when Stripe has no object of a payment.
+    """Return what changes when Stripe has no object for a payment.
 
-    Its address never reached the buyer, so nobody can pay it: after its time it has expired.
+    The page's address never reached the buyer, so nobody can pay it: after its time it has expired.
     """
     is_over = payment.expires_at is not None and now > payment.expires_at + _LOST_AFTER
     return {"state": "expired" if is_over else payment.state}
 
 
 async def _post(connection: AsyncConnection, before: Payment, after: Payment) -> None:
-    """Post what is desired and was not posted, or the reverse."""
+    """Post the difference between what is desired and what was posted."""
     if after.posted_nanos != before.posted_nanos:
         await post(
             connection,
@@ -136,7 +136,7 @@ async def _book(connection: AsyncConnection, payment: Payment, found: Facts) -> 
 
 
 async def _freeze(connection: AsyncConnection, payment: Payment, found: Facts) -> None:
-    """Freeze the account while a bank has yet to decide; only this payment's dispute lifts it."""
+    """Freeze the account until a bank has decided; lift only the freeze of this payment."""
     organization_id = payment.organization_id
     if found.has_open_dispute:
         await freezes.freeze(

@@ -1,10 +1,10 @@
-"""Refunds that we start: a row before Stripe is called, so that a lost answer pays back once.
+"""Refunds that we start: each is a row before Stripe is called, so none is made twice.
 
-Whoever repeats a refund, with the same amount and the same reason, gets the first one. So does who
-repeats an amount while its refund has no outcome; another amount waits for that outcome.
+Whoever repeats a refund, with the same amount and the same reason, gets the first one. So does
+whoever repeats an amount whose refund has no outcome yet; another amount waits for that outcome.
 A refund whose outcome is unknown is asked for again, with the same key, for at most SENT_FOR; after
-that it is looked for by its metadata, and has failed if Stripe has none. What a refund does to
-credit is the reconciler's, which also learns of refunds that are made in Stripe's dashboard.
+that it is looked for by its metadata, and has failed if Stripe has none. The reconciler takes the
+credit back; it also learns of refunds that are made in Stripe's dashboard.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ log = structlog.get_logger()
 SENT_FOR = timedelta(hours=20)
 """How long the same request is repeated while its outcome is unknown."""
 GIVEN_UP_AFTER = timedelta(hours=21)
-"""When a refund that Stripe does not have has failed: the last request is over by then."""
+"""When a refund that Stripe does not have counts as failed: the last request is over by then."""
 LEASE = timedelta(minutes=2)
 """How long a refund is left to the process that asks for it."""
 TURN_SECONDS = 30.0
-"""How long a run takes up refunds."""
+"""How long a run goes on taking refunds."""
 REASON_CHARACTERS_MAX = 500
 """Longest reason for a refund; operators read it, Stripe is not told."""
 
@@ -55,7 +55,7 @@ class CannotRefund(BadRequest):
 
 
 class Refund(msgspec.Struct, frozen=True, kw_only=True):
-    """Money that goes back for a payment. `state` is started until Stripe's own word is known."""
+    """Money that goes back for a payment. `state` is "started" until Stripe's own is known."""
 
     id: str
     payment_id: str
@@ -72,7 +72,7 @@ class Refund(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Refunds:
-    """Refunds payments; `run` is a job that learns the outcomes that got lost."""
+    """Refunds payments; `run` is a job that finds out lost outcomes."""
 
     def __init__(
         self,
@@ -90,15 +90,15 @@ class Refunds:
     async def refund(self, payment_id: str, amount_cents: int | None, reason: str) -> Refund:
         """Refund a payment, or a part of it; return the refund as far as it is known.
 
-        Without an amount, all that is left. The same amount for the same reason is the same refund:
-        it is made once. Raises CannotRefund or NoSuchPayment.
+        Without an amount, everything that is left goes back. The same amount for the same reason is
+        the same refund, made once. Raises CannotRefund or NoSuchPayment.
         """
         async with self._database.write() as connection:
             refund = await self.ask(connection, payment_id, amount_cents, reason)
         return await self.carry_out(refund)
 
     async def run(self) -> None:
-        """Carry on refunds whose outcome is not known."""
+        """Carry out refunds whose outcome is not known."""
         ends = monotonic() + TURN_SECONDS
         while monotonic() < ends:
             refund = await self._claim()
@@ -109,9 +109,9 @@ class Refunds:
     async def ask(
         self, connection: AsyncConnection, payment_id: str, amount_cents: int | None, reason: str
     ) -> Refund:
-        """Store a refund in the caller's transaction, as `refund`; `carry_out` it afterwards.
+        """Store a refund in the caller's transaction, under the same rules as `refund`.
 
-        If nobody does, `run` will.
+        The caller calls `carry_out` afterwards; if not, `run` will.
         """
         reason = reason.strip()
         await payments.find(connection, payment_id)
@@ -144,7 +144,7 @@ class Refunds:
         return await self._carry_out(refund) if refund.state == "started" else refund
 
     async def _claim(self) -> Refund | None:
-        """Take a refund that nobody has worked on for a while; `changed_at` says until when."""
+        """Take a refund that nobody has worked on for LEASE; `changed_at` says when one began."""
         now, refund = self._clock(), payment_refunds.c
         due = (
             select(refund.id)
@@ -208,7 +208,7 @@ class Refunds:
         return None
 
     async def _end(self, refund: Refund, state: str, refund_id: str | None, problem: str) -> Refund:
-        """Store Stripe's word, and let the reconciler take the credit back."""
+        """Store the outcome, and let the reconciler take the credit back."""
         if problem:
             log.error("refund refused", refund=refund.id, reason=problem)
         ended = msgspec.structs.replace(
@@ -232,7 +232,7 @@ class Refunds:
 async def _asked_before(
     connection: AsyncConnection, payment: Payment, amount_cents: int | None, reason: str
 ) -> Refund | None:
-    """Return the refund that is asked for again. Raises CannotRefund while another has no outcome.
+    """Return the refund that is being repeated. Raises CannotRefund while another has no outcome.
 
     The caller has locked the payment.
     """
@@ -260,7 +260,7 @@ async def _asked_before(
 async def refundable_cents(connection: AsyncConnection, payment: Payment) -> int:
     """Return what may still be refunded of a payment that the caller has locked.
 
-    Raises CannotRefund for a payment that brought no money, or is disputed: its bank has that.
+    Raises CannotRefund for a payment that brought no money, or whose bank has it for a dispute.
     """
     if payment.state != "paid" or payment.intent_id is None:
         raise CannotRefund(f"The payment is {payment.state}: there is nothing to refund.")
@@ -271,7 +271,7 @@ async def refundable_cents(connection: AsyncConnection, payment: Payment) -> int
         raise CannotRefund("The payment is disputed: answer the dispute at Stripe instead.")
     ours = payment_refunds.c
     unknown = (ours.payment_id == payment.id) & (ours.state == "started")
-    if payment.reconciled_at is not None:  # what Stripe has told since is not in its sum yet
+    if payment.reconciled_at is not None:  # refunds that ended since are not in its sum yet
         told = ours.state.in_(("pending", "requires_action", "succeeded"))
         later = ours.changed_at > payment.reconciled_at
         unknown |= (ours.payment_id == payment.id) & told & later

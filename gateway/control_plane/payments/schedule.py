@@ -1,4 +1,4 @@
-"""When a payment is read again though nothing is heard of it."""
+"""When a payment is read again without any news of it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ WATCHED = timedelta(days=120)
 DAILY = timedelta(days=1)
 
 _REFUND_MAY_FAIL = timedelta(days=30)
-"""How long after it a bank may still return a refund that succeeded."""
+"""How long a bank may still return a refund after it succeeded."""
 _BOOKED_SOON = timedelta(seconds=60)
-"""How soon after a payment Stripe is asked again for what it had not entered in its balance."""
+"""When a payment is read again that Stripe has not entered in its balance yet."""
 _SOON = timedelta(minutes=30)
 _FIRST_WAIT = timedelta(seconds=60)
 _LONGEST_WAIT = timedelta(minutes=15)
@@ -25,7 +25,7 @@ _LONGEST_WAIT = timedelta(minutes=15)
 def next_reading(
     payment: Payment, found: Facts | None, now: datetime, sweep: timedelta
 ) -> datetime | None:
-    """Return when a payment is read again, or None: it was as `payment` and `found` say now."""
+    """Return when a payment is read again, given what is known now; None if it isn't."""
     if payment.state in ("expired", "canceled"):
         return None
     age = now - payment.created_at

@@ -1,4 +1,4 @@
-"""Stripe's events as rows: stored once, due until what they are about has been made due."""
+"""Stripe's events as rows: stored once, and due until they have been routed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ KEPT = timedelta(days=30)
 
 _CLAIMED = timedelta(seconds=60)
 _GIVE_UP = timedelta(days=3)
-"""How long an event is tried whose object can't be read at Stripe."""
+"""How long an event is retried whose object can't be read at Stripe."""
 _LONGEST_WAIT = timedelta(hours=1)
 _FORGOTTEN_AT_ONCE = 10_000
 _PROBLEM_MAX = 500
@@ -49,7 +49,7 @@ class NoSuchEvent(NotFound):
 
 
 class StoredEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """An event, and how far it has come."""
+    """An event, and how far it has been processed."""
 
     id: str
     type: str
@@ -64,7 +64,7 @@ class StoredEvent(msgspec.Struct, frozen=True, kw_only=True):
     problem: str
     """Why the last attempt failed."""
     state: EventState
-    """Whether it is tried still, was given up, or has been routed."""
+    """Whether it is still to be routed, was given up, or has been routed."""
 
 
 async def put(database: Database, event: StripeEvent) -> bool:
@@ -81,7 +81,7 @@ async def put(database: Database, event: StripeEvent) -> bool:
 
 
 async def claim(connection: AsyncConnection, limit: int) -> list[StripeEvent]:
-    """Take due events for a minute, the oldest first; others who ask get other ones."""
+    """Take due events for a minute, the oldest first; other processes get other events."""
     now = await database_now(connection)
     due = (
         select(stripe_events.c.id)
@@ -104,7 +104,7 @@ async def claim(connection: AsyncConnection, limit: int) -> list[StripeEvent]:
 
 
 async def finish(connection: AsyncConnection, ids: Sequence[str]) -> None:
-    """Note that what these events are about has been made due."""
+    """Note that these events have been routed."""
     await connection.execute(
         update(stripe_events).where(stripe_events.c.id.in_(ids)).values(due_at=None, problem="")
     )
@@ -169,9 +169,9 @@ async def read(connection: AsyncConnection, event_id: str) -> StoredEvent:
 
 
 async def replay(connection: AsyncConnection, event_id: str) -> StoredEvent:
-    """Make an event due now, once more if it was over; return what it was. Raises NoSuchEvent.
+    """Make an event due now, even if it was done; return it as it was. Raises NoSuchEvent.
 
-    Nothing is believed of an event, so a replay costs a reading at Stripe and can't post twice.
+    An event only says what to read, so a replay costs a reading at Stripe and can't post twice.
     """
     event = await read(connection, event_id)
     now = await database_now(connection)

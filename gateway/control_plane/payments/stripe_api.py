@@ -1,7 +1,7 @@
 """Stripe's API: the only module that uses the `stripe` package, imported when it is needed.
 
-Whatever can go wrong is one of the three errors of `stripe_failures`. Idempotency keys are the
-caller's, made from rows that outlive the process.
+Whatever goes wrong is one of the three errors in `stripe_failures`. Callers make the idempotency
+keys, from rows that outlive the process.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from gateway.control_plane.payments.stripe_objects import (
 )
 
 API_VERSION = "2026-10-28.endive"
-"""What our requests and the webhook endpoints at Stripe are pinned to."""
+"""The version that our requests and the webhook endpoints at Stripe are pinned to."""
 
 PAGE_MAX = 100
 """Most objects in one page of a list; Stripe's own limit."""
@@ -64,7 +64,7 @@ class StripeApi:
             await self._http.close_async()
 
     async def greet(self) -> None:
-        """Read the newest checkout, if there is one: does Stripe answer, and take the key?"""
+        """Read the newest checkout, if any, to see that Stripe answers and accepts the key."""
         await self._ask(self._v1.checkout.sessions.list_async, _Page, {"limit": 1})
 
     # --- customers and cards
@@ -296,7 +296,7 @@ async def _answered(call: Awaitable[Any], seconds: float) -> Any:
     except stripe.RateLimitError:
         raise StripeBusy("Stripe takes no more requests at the moment") from None
     except (stripe.AuthenticationError, stripe.PermissionError) as error:
-        # nothing was done, but an operator can mend it: then the same request is right
+        # nothing was done; once an operator has mended it, the same request can succeed
         raise StripeDown(
             f"Stripe does not accept the key, or the key lacks a permission ({error.http_status})"
         ) from None

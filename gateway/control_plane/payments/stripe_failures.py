@@ -1,7 +1,7 @@
 """What a call to Stripe raises.
 
-Whatever can go wrong is one of three errors, because only three things are to be done about it:
-ask again with the same idempotency key, give up, or wait.
+Whatever goes wrong is one of three errors, because a caller can do only three things: ask again
+with the same idempotency key, give up, or wait.
 
     StripeFailure
     ├── StripeDown      no answer, or a failure at Stripe: it may have been done
@@ -19,8 +19,8 @@ class StripeFailure(Exception):
 class StripeDown(StripeFailure):
     """There is no usable answer, so it may have been done: ask again with the same key.
 
-    `is_answered` tells an answer (status 5xx, or one that isn't understood) from none: Stripe
-    repeats the first one for a day to everyone who asks with that key.
+    `is_answered` tells a failed answer (a 5xx, or one that isn't understood) from no answer: Stripe
+    repeats a failed answer for a day to everyone who asks with that key.
     """
 
     def __init__(self, message: str, *, is_answered: bool = False) -> None:
@@ -29,7 +29,7 @@ class StripeDown(StripeFailure):
 
 
 class StripeRefused(StripeFailure):
-    """Stripe said no, and it will not say anything else: nothing was done.
+    """Stripe said no, and would say so again: nothing was done.
 
     `code` is Stripe's (`card_declined`, `authentication_required`, `resource_missing`,
     `idempotency_error`), `decline_code` the bank's, `intent_id` the payment intent concerned.

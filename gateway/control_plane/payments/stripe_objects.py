@@ -1,7 +1,7 @@
-"""What is read of Stripe's objects: the fields that we use, under Stripe's own names.
+"""Stripe's objects, with only the fields that we use, under Stripe's own names.
 
-What names or locates a person is not among them, so that it reaches neither our tables nor our
-logs. A field that Stripe expands only when asked is its id, or the object.
+What names or locates a person is not among them, so it reaches neither our tables nor our logs. A
+field that Stripe expands only on request is an id or the object.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from msgspec import field
 
 
 class StripeTransaction(msgspec.Struct, frozen=True):
-    """A balance transaction: what moved Stripe's balance of ours, in cents, and its fee."""
+    """A balance transaction: what moved our balance at Stripe, in cents, and its fee."""
 
     id: str
     type: str
@@ -29,7 +29,7 @@ class StripeSource(msgspec.Struct, frozen=True):
 
 
 class StripeMovement(msgspec.Struct, frozen=True):
-    """A balance transaction in the list of all, with what it is about."""
+    """A balance transaction in the list of all of them, with what it is about."""
 
     id: str
     type: str
@@ -72,7 +72,7 @@ class StripeAddress(msgspec.Struct, frozen=True):
 
 
 class StripeBilling(msgspec.Struct, frozen=True):
-    """Whose charge it is: the country."""
+    """The payer of a charge, of whom only the country is read."""
 
     address: StripeAddress | None = None
 
@@ -99,7 +99,7 @@ class StripePaymentError(msgspec.Struct, frozen=True):
 
 
 class StripeIntent(msgspec.Struct, frozen=True):
-    """A payment intent: money that is to be taken, and how far that is."""
+    """A payment intent: money that is to be taken, and how far that has come."""
 
     id: str
     status: str
@@ -200,7 +200,7 @@ class StripeDispute(msgspec.Struct, frozen=True):
 
 
 class StripeWarning(msgspec.Struct, frozen=True):
-    """An early fraud warning of a card's network."""
+    """An early fraud warning from a card network."""
 
     id: str
     fraud_type: str = ""
@@ -209,7 +209,7 @@ class StripeWarning(msgspec.Struct, frozen=True):
 
 
 class StripeCustomer(msgspec.Struct, frozen=True):
-    """A customer; once deleted, Stripe knows only that."""
+    """A customer; of a deleted one, Stripe says only that."""
 
     id: str
     deleted: bool = False

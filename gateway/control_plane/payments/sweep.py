@@ -1,13 +1,13 @@
-"""The sweep: Stripe's lists are walked for what no event told of.
+"""The sweep walks Stripe's lists for what no event told us.
 
-Each list has a cursor until which it has been read: payment intents and checkouts, whose metadata
-names a payment; refunds and disputes, whose payment is then due; early fraud warnings, which hold a
+Each list has a cursor up to which it has been read: payment intents and checkouts, whose metadata
+names a payment; refunds and disputes, whose payment becomes due; early fraud warnings, which hold a
 buyer. Each walk begins a little before its cursor, since an object may appear in a list later than
-its time says. Stripe's balance is walked once it has settled: what moved it and is in our books of
-no payment is told to operators, because only that shows that the books have all of it.
+its time says. Stripe's balance is walked an hour late: a movement that belongs to no payment in our
+books is reported to operators, as nothing else would show that the books lack it.
 
-A walk that fails or takes too long is half as long the next time, so that a list moves on whatever
-its length.
+A walk that fails or takes too long covers half the time when it is repeated, so that every list
+moves on, however long it is.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ WALK_MIN = timedelta(minutes=5)
 WALK_SECONDS = 25.0
 """Longest reading of one walk at Stripe."""
 TURN_SECONDS = 20.0
-"""How long a turn begins walks, so that it ends within a job's time limit."""
+"""How long a turn goes on beginning walks, so that it ends within a job's time limit."""
 SETTLED = timedelta(hours=1)
-"""How old Stripe's balance transactions are when they are looked up: ours are entered by then."""
+"""How old Stripe's balance transactions are when they are looked up: our books have them then."""
 
 _CLAIMED = timedelta(minutes=5)
 _OURS_OR_ODD = frozenset(
@@ -65,7 +65,7 @@ _OURS_OR_ODD = frozenset(
 
 
 class _List(NamedTuple):
-    """A list, what is done with each of its objects, and how old they are then."""
+    """A list, what is done with each of its objects, and how old they must be."""
 
     read: Callable[..., Awaitable[list[Any]]]
     take: Callable[[Any], Awaitable[bool]]
@@ -99,7 +99,7 @@ class Sweep:
         self._lengths = dict.fromkeys(self._lists, WALK_MAX)
 
     async def run(self) -> int:
-        """Walk what is due, for a while; return how many payments became due by it."""
+        """Walk what is due, for a while; return how many payments that made due."""
         found, ends = 0, monotonic() + TURN_SECONDS
         for name in await self._order():
             try:
@@ -204,7 +204,7 @@ class Sweep:
             return await payments.make_due(connection, payment.id, await database_now(connection))
 
     async def _warned(self, warning: StripeWarning) -> bool:
-        """Hold the buyer of a payment that a card's network calls fraud; none is due by it."""
+        """Hold the buyer of a payment that a card network calls fraud; no payment becomes due."""
         if warning.payment_intent is not None:
             async with self._database.write() as connection:
                 payment = await payments.with_intent(connection, warning.payment_intent)

@@ -1,7 +1,7 @@
 """The start of auto top-ups: who is due for one, and how often at most.
 
-Everything that limits attempts is checked with the account locked, and counts attempts whose
-outcome is not known yet. One that waits for a limit is not looked at again before that is over.
+All limits are checked with the account locked, and count attempts whose outcome is not known yet.
+An organization that has reached a limit is not looked at again before the limit ends.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _DAY = timedelta(days=1)
 
 
 class TopUpStarts:
-    """Starts attempts, by organization: rows that `attempts` carries out."""
+    """Starts attempts: rows that `attempts` carries out."""
 
     def __init__(self, database: Database, *, live: bool, day_max: int) -> None:
         self._database = database
@@ -58,7 +58,7 @@ class TopUpStarts:
             try:
                 async with self._database.write() as connection:
                     started += await self.start(connection, organization_id, now)
-            except Exception:  # the others don't wait for it
+            except Exception:  # the others go on
                 log.exception("auto top-up can't start", organization=organization_id)
         return started
 
@@ -124,7 +124,7 @@ class _Spent(NamedTuple):
 
 
 def due(now: datetime) -> Select[Any]:
-    """Select the organizations that lack credit and may buy some with their saved card."""
+    """Select the organizations whose balance is low and who may buy with their saved card."""
     open_attempt = select(payments.c.id).where(
         payments.c.organization_id == auto_top_ups.c.organization_id,
         payments.c.origin == "auto",

@@ -1,7 +1,7 @@
-"""Why auto top-up stands still though it is enabled, read from what is stored each time.
+"""Why auto top-up is stopped although it is enabled, derived from the stored rows each time.
 
-Money that went back is not taken again by itself: after a refund or a dispute nothing is charged
-until an owner saves the settings again, and a card whose dispute is open or lost is never charged.
+Money that went back is not taken again automatically: after a refund or a dispute nothing is
+charged until an owner saves the settings again; a card whose dispute is open or lost never is.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Stopped = Literal["", "authentication", "declined", "refunded", "disputed"]
 
 
 def stopped() -> ColumnElement[str]:
-    """Return, for a query over `auto_top_ups`, why it stands still though it is enabled."""
+    """Return, for a query over `auto_top_ups`, why it is stopped although it is enabled."""
     return case(
         (_disputed(), literal("disputed")),
         (auto_top_ups.c.paused != "", auto_top_ups.c.paused),
@@ -60,7 +60,7 @@ async def is_stopped(connection: AsyncConnection, attempt: Payment) -> bool:
 
 
 def _disputed() -> ColumnElement[bool]:
-    """A dispute takes money, of the saved card or since an owner saved the settings."""
+    """Select a dispute that takes money, of the saved card or since the settings were saved."""
     saved_card = (
         select(payment_customers.c.card_fingerprint)
         .where(payment_customers.c.organization_id == auto_top_ups.c.organization_id)
@@ -86,7 +86,7 @@ def _disputed() -> ColumnElement[bool]:
 
 
 def _refunded() -> ColumnElement[bool]:
-    """A refund was asked for or made since an owner saved the settings."""
+    """Select a refund that was asked for or made since the settings were saved."""
     refund = payment_refunds.c
     refunds = (
         select(refund.id)
