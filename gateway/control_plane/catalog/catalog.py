@@ -54,9 +54,9 @@ class PublishedCatalog:
 
 
 async def seed(connection: AsyncConnection) -> None:
-    """Update the database from models.toml, but for what operators set; done twice, it is the same.
+    """Update the database from models.toml, except what operators set; repeatable.
 
-    An edit that does not fit what the file says now keeps the card as it is, until an operator
+    Where an edit contradicts the file as it is now, the card stays as it was until an operator
     changes one of them: `gateway models diff` shows both.
     """
     await golden.lock_catalog(connection)
@@ -183,7 +183,7 @@ async def _prices_of(
 def _file_prices(
     model: ReviewedModel, state: State, known: Mapping[str, int], now: datetime
 ) -> list[dict[str, Any]]:
-    """Return the versions that the file's prices are: until the model is live with one."""
+    """Return the file's prices as new versions: only until the model is live with its prices."""
     if state != "coming_soon" and len(known) == len(get_args(Tier)):
         return []
     says = {

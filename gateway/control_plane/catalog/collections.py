@@ -1,4 +1,4 @@
-"""Collections: models that belong together by a fact, with the words that say by which."""
+"""Collections: models that share a fact, with the words that say which."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from gateway.control_plane.catalog.listings import Listing
 LONG_INPUT_TOKENS = 8_192
 SMALL_PARAMETERS = 50_000_000
 CODE = "code"
-"""Among a model's languages: it was trained on source code too."""
+"""An entry of a model's languages: it was trained on source code too."""
 
 
 class Collection(NamedTuple):
-    """Models that share a fact."""
+    """A collection, and which listings it holds."""
 
     slug: str
     name: str

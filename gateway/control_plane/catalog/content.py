@@ -1,9 +1,9 @@
 """The words of a model's page: a reviewed data file per model, under content/.
 
-The files hold words and history only. What is sold (state, price, dimensions, prompts, limits) is
-in models.toml and the database, so that a page can't promise what the API does not do. Every model
-of models.toml has a file here; one that an operator brought without words has a page too, with a
-sentence from its facts.
+The files hold words, and facts with their sources. What is sold (state, price, dimensions, prompts,
+limits) is in models.toml and the database, so that a page can't promise what the API does not do.
+Every model in models.toml has a file here. A model that an operator added without words has a page
+too, with a sentence made from its facts.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class FactSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Quality(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A model's scores in one benchmark, in points of 100; None: not published in full."""
+    """A model's scores in one benchmark, out of 100 points; None if not published in full."""
 
     benchmark: str
     """With its version: scores of different versions can't be compared."""
@@ -76,9 +76,9 @@ class ServedAs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     precision: str
     engine: str
     revision: str | None = None
-    """Of the weights, as workers name it."""
+    """The revision of the weights, as workers name it."""
     sha256: str | None = None
-    """Of the file of weights."""
+    """The digest of the file of weights."""
     note: str = ""
 
 
@@ -99,21 +99,21 @@ class ModelPage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     published: date | None = None
     updated: date | None = None
     downloads_month: int | None = None
-    """Shown with `downloads_read_on` only: the number changes all the time."""
+    """Only shown together with `downloads_read_on`, as the number changes all the time."""
     downloads_read_on: date | None = None
     parameters: str | None = None
-    """In short, as its authors say it."""
+    """In short, as its authors write it."""
     parameters_total: int | None = None
     architecture: str | None = None
     languages: tuple[str, ...] = ()
     languages_named: tuple[str, ...] = ()
-    """Where `languages` counts them: those of `languages.NAMED` that a source names."""
+    """Where `languages` gives a number: those in `languages.NAMED` that a source names."""
     license_url: str | None = None
     commercial_use: bool | None = None
     """Whether the license lets us sell its vectors, and customers use them in business."""
     pooling: str | None = None
     revision: str | None = None
-    """The revision of the repository that the facts are of."""
+    """The revision of the repository from which the facts were read."""
     quality: Quality | None = None
     by_dimension: tuple[AtDimension, ...] = ()
     by_dimension_benchmark: str | None = None
@@ -149,12 +149,12 @@ class ReviewedPage(ModelPage, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 @cache
 def reviewed() -> Mapping[str, ModelPage]:
-    """Return the pages of all files, by model id, read once a process."""
+    """Return the pages of all files, by model id; a process reads them once."""
     return MappingProxyType(read(_FOLDER))
 
 
 def read(folder: Path) -> dict[str, ModelPage]:
-    """Read the files of a folder. Raises msgspec.ValidationError for what is not as it must be."""
+    """Read the files of a folder. Raises msgspec.ValidationError for an invalid one."""
     pages = [
         msgspec.toml.decode(file.read_bytes(), type=ReviewedPage)
         for file in sorted(folder.glob("*.toml"))

@@ -1,7 +1,7 @@
 """What operators edited: fields of a model's card and page that the reviewed files no longer set.
 
-An edit is kept as the fields that differ from the files. So a field that is set to what the file
-says is the file's again, and all others follow the files as before.
+Only fields that differ from the files are stored as edits. So a field that is set back to what the
+file says is the file's again, and all other fields follow the files as before.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Struct = TypeVar("Struct", bound=msgspec.Struct)
 
 
 class BadModel(BadRequest):
-    """The text is not TOML, or not what the data files may say."""
+    """The text is not TOML, or would not be valid in a data file."""
 
     code = "bad_model"
 
@@ -73,12 +73,12 @@ def differing(now: Mapping[str, Any], file: Mapping[str, Any]) -> Fields:
 
 
 def merged(file: Mapping[str, Any], edits: Mapping[str, Any], kind: type[Struct]) -> Struct:
-    """Return what the file says, but for what was edited. Raises msgspec.ValidationError."""
+    """Return what the file says, except what was edited. Raises msgspec.ValidationError."""
     return msgspec.json.decode(msgspec.json.encode({**file, **edits}), type=kind)
 
 
 def edited_page(page: ModelPage, words: str) -> ModelPage:
-    """Return a page with the fields that operators set; as it was where both don't fit."""
+    """Return a page with the fields that operators set; unchanged if that would be invalid."""
     if not words:
         return page
     try:
@@ -88,7 +88,7 @@ def edited_page(page: ModelPage, words: str) -> ModelPage:
 
 
 async def of_model(connection: AsyncConnection, model_id: str) -> tuple[CardEdits, Fields]:
-    """Return what operators set of a model: its card and price, and its page."""
+    """Return what operators set for a model: edits of its card and price, and of its page."""
     query = select(models.c.card_edits, models.c.page_edits).where(models.c.id == model_id)
     row = (await connection.execute(query)).one_or_none()
     return read_edits(row.card_edits if row else None), _fields(row.page_edits if row else None)
@@ -102,7 +102,7 @@ def read_edits(stored: str | None) -> CardEdits:
 async def store(
     connection: AsyncConnection, model_id: str, card: ModelCard, edits: CardEdits, page: Fields
 ) -> None:
-    """Store a model's card as it is now, and what of it operators set."""
+    """Store a model's card as it is now, and which fields operators set."""
     await golden.lock_catalog(connection)
     values = {
         "card": msgspec.json.encode(card).decode(),

@@ -1,7 +1,7 @@
 """What the same million tokens cost elsewhere: elsewhere.toml, each price with source and day.
 
-Prices change: `read_on` is the day on which the source was read, and pages show it. What has no
-source isn't here, whether it would speak for us or not.
+Prices change: `read_on` is the day on which the source was read, and pages show it. A price without
+a source isn't here, whether it would favor us or not.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import msgspec
 from gateway.control_plane.catalog.content import Quality
 
 PRICE_LISTS = {"pypi.org": "litellm's price list", "openrouter.ai": "OpenRouter's price list"}
-"""Where prices of several providers are, by host."""
+"""Lists with the prices of several providers, by host."""
 _FILE = Path(__file__).parent / "elsewhere.toml"
 
 
@@ -28,10 +28,10 @@ class ProviderOffer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     model: str
     """As the provider names it."""
     same_as: str | None = None
-    """Our id of the same weights; None: we don't have this model."""
+    """Our id of the model with the same weights; None if we don't have it."""
     nanos_per_million_tokens: int
     dimensions: int | None = None
-    """Without a request for others."""
+    """The length of vectors when a request does not ask for another."""
     tokens_max: int | None = None
     quality: Quality | None = None
     source: str
@@ -46,7 +46,7 @@ class ProviderOffer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 @cache
 def offers() -> Sequence[ProviderOffer]:
-    """Return all, the cheapest first."""
+    """Return all offers, the cheapest first."""
     tables = msgspec.toml.decode(
         _FILE.read_bytes(), type=dict[str, list[ProviderOffer]], strict=False
     )

@@ -1,7 +1,7 @@
-"""What a model would cost before a launch sets its price: one rule, by parameters.
+"""Estimates of a model's price until its launch sets one: one rule, by its parameters.
 
 The work per token grows with the parameters, and so does the price, in steps. Each is meant to pay
-for a GPU of $3 an hour that is about half busy, and the lowest is what the cheapest providers ask.
+for a GPU of $3 an hour that is about half busy; the lowest is what the cheapest providers charge.
 Votes say whether people would pay it.
 """
 

@@ -1,4 +1,4 @@
-"""Golden vectors: what a model's revision gives for a few fixed texts, the same for every worker.
+"""Golden vectors: what a model's revision computes for a few fixed texts, on every worker.
 
 Each revision has its own. `gateway migrate` reads the reviewed files in `golden/` into the catalog;
 `gateway workers pin` adds others from a worker that an operator trusts. They never change, so a
@@ -49,7 +49,7 @@ class ReviewedGolden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PinnedRevision(NamedTuple):
-    """A revision with golden vectors, and since when."""
+    """A revision with golden vectors, and when they were pinned."""
 
     revision: str
     pinned_at: datetime
@@ -70,7 +70,7 @@ async def seed(connection: AsyncConnection) -> None:
 async def pin(
     connection: AsyncConnection, model_id: str, revision: str, rows: list[GoldenRow]
 ) -> None:
-    """Store what a trusted worker gave. Raises AlreadyPinned: a revision's vectors never change."""
+    """Store what a trusted worker computed. Raises AlreadyPinned, since vectors never change."""
     await lock_catalog(connection)
     if revision in await revisions(connection, model_id):
         raise AlreadyPinned(f"Revision {revision} of {model_id} already has golden vectors.")
@@ -106,8 +106,8 @@ async def by_model(
 async def lock_catalog(connection: AsyncConnection) -> None:
     """Let no one else change the catalog until the transaction ends.
 
-    A change locks a model's row and then the row of versions. Two that touch several models in
-    different orders, a deployment's seed and a launch, would deadlock.
+    A change locks a model's row and then the row of versions. Two changes of several models in
+    different orders, such as a migration's seed and a launch, would deadlock.
     """
     await alone(connection, "the catalog")
 

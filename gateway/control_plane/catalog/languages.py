@@ -1,7 +1,8 @@
-"""The names that a language is searched by, and which models a search for one means.
+"""The names that languages are searched by, and the languages that a model is found by.
 
 A model is found by the languages that a source of its page names. Authors of models for many
-often say how many and not which: such a model is found as a multilingual one, and by none of them.
+languages often say how many, not which: such a model is found as a multilingual one, and by no
+language.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _NAMES = (
 )  # fmt: skip
 _BY_NAME = {names.split()[0]: names for names in _NAMES}
 NAMED = frozenset(_BY_NAME)
-"""Those that have other names to be searched by."""
+"""Languages that have more names to be searched by."""
 _COUNTED = re.compile(r"\d+\+? languages")
 
 

@@ -1,6 +1,6 @@
-"""Prices to come: a price that applies from a moment on, and who pays how much then.
+"""Price changes: prices that will apply from a set moment on.
 
-At its moment a job makes it a version of the price; until then it changes nothing.
+At that moment a job makes the change a version of the price; until then it has no effect.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ async def schedule(
     effective_at: datetime,
     is_rise: bool,
 ) -> str:
-    """Have a price apply from a moment on; return the change's id. Of a rise people are told."""
+    """Set a price from a moment on; return the change's id. An increase will be announced."""
     change_id, now = new_id(), wall.now()
     await connection.execute(
         insert(price_changes).values(
@@ -68,7 +68,7 @@ async def schedule(
 
 
 async def cancel(connection: AsyncConnection, change_id: str) -> PriceChange | None:
-    """Call a change off; return it, or None if there is none that has not applied yet."""
+    """Cancel a change; return it, or None if there is no such change still to come."""
     if not is_id(change_id):
         return None
     found = await connection.execute(
@@ -82,7 +82,7 @@ async def cancel(connection: AsyncConnection, change_id: str) -> PriceChange | N
 
 
 async def apply_due(database: Database) -> int:
-    """Make the changes whose moment has come versions of their prices; return how many."""
+    """Turn changes whose moment has come into versions of their prices; return how many."""
     due = _waits() & (price_changes.c.effective_at <= wall.now())
     async with database.read() as connection:  # avoid the write lock if nothing is due
         if await connection.scalar(select(price_changes.c.id).where(due).limit(1)) is None:
@@ -124,20 +124,20 @@ async def in_force(
 
 
 async def unannounced(connection: AsyncConnection) -> list[PriceChange]:
-    """Return rises to come that not everyone was told of, the oldest first."""
+    """Return coming increases whose announcement is not finished, the oldest first."""
     query = select(*_columns()).where(_waits(), price_changes.c.announced_at.is_(None))
     found = await connection.execute(query.order_by(price_changes.c.id).limit(_AT_ONCE))
     return [PriceChange(**row) for row in found.mappings()]
 
 
 async def announced(connection: AsyncConnection, change_id: str) -> None:
-    """Note that everyone was told of a rise."""
+    """Note that an increase was announced to everyone."""
     change = update(price_changes).where(price_changes.c.id == change_id)
     await connection.execute(change.values(announced_at=wall.now()))
 
 
 class PricesToCome:
-    """The prices to come, kept in memory for public pages; `refresh` is a job."""
+    """Coming price changes, kept in memory for public pages; `refresh` is a job."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -148,7 +148,7 @@ class PricesToCome:
         return self._coming.get(model_id, [])
 
     async def refresh(self) -> None:
-        """Read them from the database."""
+        """Read the coming changes from the database."""
         query = select(*_columns()).where(_waits()).order_by(price_changes.c.effective_at)
         coming: dict[str, list[PriceChange]] = {}
         async with self._database.read() as connection:

@@ -1,8 +1,8 @@
-"""The catalog's check: what keeps the data files from being shipped.
+"""The check that the catalog's data files must pass before they ship.
 
-Every model has words that somebody wrote and reviewed, facts with sources, a license that lets us
-sell it, and numbers in its words that are those of the API. `gateway models check` asks, and so do
-the tests.
+Every model needs words that somebody wrote and reviewed, facts with sources, a license that lets us
+sell it, and the same numbers in its words as in the API. `gateway models check` and the tests run
+this check.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from gateway.control_plane.catalog.elsewhere import ProviderOffer
 from gateway.control_plane.catalog.estimates import estimate_nanos
 
 BENCHMARKS = ("MTEB English v2",)
-"""Of which scores stand side by side: another version of a benchmark is another benchmark."""
+"""Benchmarks whose scores pages show: each version of a benchmark is a benchmark of its own."""
 
 _DESCRIPTION_CHARACTERS_MAX = 180
 """Search engines cut what is longer."""
 _LEAST = {"about": 2, "best_for": 2, "not_for": 1, "faq": 3, "sources": 1}
 _ROUNDED = 0.1
-"""By how much of the parameters a short figure may be off: Stella calls its 435M 400M."""
+"""How far off a short figure may be, as a share of the parameters: Stella calls its 435M 400M."""
 _POINTS_MAX = 100
 _UNITS = {"M": 10**6, "B": 10**9}
 _PROMPT = re.compile(r"prompt_name (\w+)")
@@ -33,12 +33,12 @@ _DIMENSIONS = re.compile(r"(?:(\d+) (?:to|or) )?(\d+) dimensions")
 
 
 def problems() -> Iterator[str]:
-    """Check the files; yield what is wrong, each with the model that it is wrong of."""
+    """Check the files; yield each problem, beginning with its model."""
     models, pages = {model.id: model for model in cards.reviewed()}, content.reviewed()
     for model_id in sorted(models.keys() - pages.keys()):
-        yield f"{model_id}: nobody has written its page: content/ has no file of it"
+        yield f"{model_id}: nobody has written its page: content/ has no file for it"
     for model_id in sorted(pages.keys() - models.keys()):
-        yield f"{model_id}: content/ has a page of a model that models.toml does not name"
+        yield f"{model_id}: content/ has a page for a model that models.toml does not name"
     pinned = {file.model for file in golden.reviewed()}
     for model_id in sorted(models.keys() & pages.keys()):
         model, page = models[model_id], pages[model_id]
@@ -62,7 +62,7 @@ def _of_model(model: ReviewedModel, page: ModelPage, pinned: Collection[str]) ->
     assert page.parameters_total is not None
     estimate = estimate_nanos(page.parameters_total)
     if model.state == "coming_soon" and model.nanos_per_million_tokens != estimate:
-        yield f"its estimated price is not {estimate}, which its parameters make it"
+        yield f"its estimated price is not {estimate}, as it must be for its parameters"
     if model.flex_nanos_per_million_tokens * 2 != model.nanos_per_million_tokens:
         yield "flex is not half of its price"
 
@@ -75,12 +75,12 @@ def _of_page(page: ModelPage, known: Collection[str]) -> Iterator[str]:
         yield f"its description is longer than {_DESCRIPTION_CHARACTERS_MAX} characters"
     for related in page.related:
         if related.id == page.id or related.id not in known:
-            yield f"it is related to {related.id}, which is no other model of the catalog"
+            yield f"it is related to {related.id}, which is not another model of the catalog"
     if (page.downloads_month is None) != (page.downloads_read_on is None):
         yield "its downloads have no date"
     for source in page.sources:
         if not source.url.startswith("https://"):
-            yield f"{source.url} is no address of a source"
+            yield f"{source.url} is not the address of a source"
 
 
 def _of_scores(model: ReviewedModel, page: ModelPage) -> Iterator[str]:
@@ -101,7 +101,7 @@ def _of_quality(quality: Quality) -> Iterator[str]:
     if not scores or not all(0 < score <= _POINTS_MAX for score in scores):
         yield f"its scores {scores} are not points of {_POINTS_MAX}"
     if not quality.source.startswith("https://"):
-        yield f"{quality.source} is no address of a source"
+        yield f"{quality.source} is not the address of a source"
 
 
 def _of_words(model: ReviewedModel, page: ModelPage) -> Iterator[str]:
@@ -118,7 +118,7 @@ def _of_words(model: ReviewedModel, page: ModelPage) -> Iterator[str]:
         if unknown:
             yield f"its description says {unknown} dimensions, which it does not have"
     if not _is_short_for(page.parameters or "", page.parameters_total or 0):
-        yield f"{page.parameters} is not short for {page.parameters_total:,} parameters"
+        yield f"{page.parameters} does not stand for {page.parameters_total:,} parameters"
 
 
 def _prose(page: ModelPage) -> str:
@@ -136,8 +136,8 @@ def _of_offers(offers: Sequence[ProviderOffer], known: Collection[str]) -> Itera
     for offer in offers:
         name = f"{offer.provider} {offer.model}"
         if offer.same_as is not None and offer.same_as not in known:
-            yield f"{name}: {offer.same_as} is no model of the catalog"
+            yield f"{name}: {offer.same_as} is not a model of the catalog"
         if not offer.source.startswith("https://"):
-            yield f"{name}: {offer.source} is no address of a source"
+            yield f"{name}: {offer.source} is not the address of a source"
         if offer.quality:
             yield from (f"{name}: {wrong}" for wrong in _of_quality(offer.quality))

@@ -1,7 +1,7 @@
 """Search for models: words, facts and filters over the shelf.
 
 Every word of a query must be in what is known of a model: its name, author, license, languages,
-dimensions, input tokens. If nothing has all the words, words with one typo match as well.
+dimensions, input tokens. If no model has all the words, words with one typo match as well.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import msgspec
 from gateway.control_plane.catalog.listings import QUERY_CHARACTERS_MAX, Listing, Shelf
 
 WORDS_MAX = 8
-"""Most words of a query that are looked at."""
+"""Most words of a query that count; the rest are ignored."""
 
 _TYPO_CHARACTERS_MIN = 4
 """Shorter words are too much like one another."""
@@ -33,11 +33,11 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
     author: str = ""
     license: str = ""
     dimensions: int | None = None
-    """One of the model's own."""
+    """A length that the model must offer."""
     tokens: int = 0
-    """At least so many in one input."""
+    """Least number that one input may have."""
     price_nanos: int | None = None
-    """At most so much for a million tokens."""
+    """Highest price of a million tokens."""
 
     def find(self, shelf: Shelf) -> Sequence[Listing]:
         """Return the models that pass every filter; with words, the best matches first."""
@@ -64,7 +64,7 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def matching(shelf: Shelf, query: str) -> Sequence[Listing]:
-    """Return the models that a query means, those named like it first; all for no words."""
+    """Return the models that match a query, those named like it first; all if it is empty."""
     words = query[:QUERY_CHARACTERS_MAX].casefold().split()[:WORDS_MAX]
     found = [li for li in shelf.listings if all(word in li.text for word in words)]
     if words and not found:

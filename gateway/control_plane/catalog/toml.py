@@ -1,4 +1,4 @@
-"""Writes structs as TOML, in the form of the data files: what people edit, and send back."""
+"""Writes structs as TOML, in the form of the data files, for people to edit and send back."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _value(value: Any) -> str:
     if isinstance(value, Mapping):
         return f"{{ {', '.join(_pairs(value))} }}"
     assert isinstance(value, str)
-    # a JSON string is a TOML string, but for DEL
+    # a JSON string is a TOML string, except for DEL
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 

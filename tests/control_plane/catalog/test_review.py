@@ -47,8 +47,8 @@ PAGES: dict[str, tuple[str, dict[str, Any], str]] = {
     "license": (NOMIC, {"commercial_use": False}, "does not let us sell"),
     "faq": (NOMIC, {"faq": ()}, "faq has fewer than 3"),
     "sources": (NOMIC, {"sources": ()}, "sources has fewer than 1"),
-    "itself": (NOMIC, {"related": (Related(NOMIC, "why"),)}, "no other model"),
-    "a stranger": (NOMIC, {"related": (Related("no/such", "why"),)}, "no other model"),
+    "itself": (NOMIC, {"related": (Related(NOMIC, "why"),)}, "not another model"),
+    "a stranger": (NOMIC, {"related": (Related("no/such", "why"),)}, "not another model"),
     "downloads": (NOMIC, {"downloads_month": 1}, "no date"),
     "other versions": (
         NOMIC,
@@ -77,11 +77,11 @@ PAGES: dict[str, tuple[str, dict[str, Any], str]] = {
         {"description": "into 64 or 1024 dimensions"},
         "says ['1024'] dimensions",
     ),
-    "parameters": (NOMIC, {"parameters": "1.5B"}, "not short for 136,731,648"),
+    "parameters": (NOMIC, {"parameters": "1.5B"}, "does not stand for 136,731,648"),
     "address": (
         NOMIC,
         {"sources": (content.FactSource("what", "the web", DAY),)},
-        "no address of a source",
+        "is not the address of a source",
     ),
 }
 
@@ -123,8 +123,8 @@ def test_a_model_that_nobody_wrote_about_and_a_page_of_none(monkeypatch: pytest.
     pages["no/such"] = structs.replace(pages[NOMIC], id="no/such")
     monkeypatch.setattr(content, "reviewed", lambda: pages)
     assert list(review.problems()) == [
-        f"{MODEL}: nobody has written its page: content/ has no file of it",
-        "no/such: content/ has a page of a model that models.toml does not name",
+        f"{MODEL}: nobody has written its page: content/ has no file for it",
+        "no/such: content/ has a page for a model that models.toml does not name",
     ]
 
 
@@ -142,8 +142,8 @@ def test_an_offer_that_is_wrong(monkeypatch: pytest.MonkeyPatch):
     )  # fmt: skip
     monkeypatch.setattr(elsewhere, "offers", lambda: (wrong,))
     assert list(review.problems()) == [
-        "P m: no/such is no model of the catalog",
-        "P m: hearsay is no address of a source",
+        "P m: no/such is not a model of the catalog",
+        "P m: hearsay is not the address of a source",
     ]
 
 
