@@ -18,7 +18,7 @@ _FOLDER = Path(__file__).parent / "templates"
 
 
 class Mail(msgspec.Struct, frozen=True, kw_only=True):
-    """A mail to one person. A `ref` is written to the outbox only once."""
+    """A mail to one person. The outbox takes each `ref` only once."""
 
     ref: str
     kind: Kind
@@ -29,11 +29,11 @@ class Mail(msgspec.Struct, frozen=True, kw_only=True):
     unsubscribe_url: str = ""
     """One-click unsubscribe (RFC 8058); empty for mails that the recipient just asked for."""
     for_stranger: bool = False
-    """Whether the address has no account, so that others go first."""
+    """Whether the address has no account, so that other mails go first."""
 
 
 def lasting(seconds: float) -> str:
-    """Return a duration in words, in the largest unit of which it has at least two."""
+    """Return a duration in words, in the largest unit of which there are at least two."""
     for unit, length in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:.0f} {unit}"

@@ -1,4 +1,4 @@
-"""What needs an operator about mail: what failed lately, and what does not leave."""
+"""What needs an operator about mail: mails that failed lately, and mails that are late."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from gateway.control_plane.mail.outbox import UNSUBSCRIBED
 from gateway.storage.tables import outbox
 
 _LATELY = timedelta(days=3)
-"""How long a mail that failed is told of."""
+"""How long a mail that failed is listed."""
 _LATE = timedelta(minutes=15)
-"""A mail that is due for this long does not leave."""
+"""A mail that has been due for this long is late."""
 _COUNTED_MAX = 1_000
 
 
 @tells(f"A mail failed within {_LATELY.days} days.")
 async def failed(connection: AsyncConnection, now: datetime) -> list[Need]:
-    """Tell of mails that were given up, in one line."""
+    """Count the mails that were given up."""
     lost = (
         outbox.c.state.in_(("failed", "unknown")),
         outbox.c.due_at > now - _LATELY,
@@ -45,7 +45,7 @@ async def failed(connection: AsyncConnection, now: datetime) -> list[Need]:
 
 @tells(f"A mail is due for {_LATE // timedelta(minutes=1)} minutes, and has not left.")
 async def late(connection: AsyncConnection, now: datetime) -> list[Need]:
-    """Tell of mails that should have left."""
+    """Count the mails that should have been sent by now."""
     waiting = (outbox.c.state == "pending", outbox.c.due_at < now - _LATE)
     some = select(outbox.c.due_at).where(*waiting).limit(_COUNTED_MAX).subquery()
     count, oldest = (await connection.execute(select(func.count(), func.min(some.c.due_at)))).one()

@@ -8,8 +8,8 @@
   better than one that never does. So notices are sent at least once, and twice only after a crash
   in these seconds.
 - Mails that someone waits for go first, those to addresses with an account before those to
-  strangers; then notices, then launches. `pending_max` bounds the first two, each for itself, so
-  that neither strangers nor the others ever keep anybody from signing in.
+  strangers; then notices, then launch mails. `pending_max` bounds each of the first two groups, so
+  that strangers never keep anyone from signing in, nor the reverse.
 - Retries are limited by time, and the wait between them doubles up to an hour: a link is retried
   while it is valid, a notice or a launch mail for days.
 - Unsubscriptions are checked when a mail is sent, not when it is written.
@@ -40,7 +40,7 @@ from gateway.storage.tables import outbox, unsubscriptions
 log = structlog.get_logger()
 
 ONCE = ("launch",)
-"""Kinds that no one waits for, and of which a second copy is worse than none."""
+"""Kinds that no one waits for, where a second copy would be worse than none."""
 QUIET = ("notice", "account", "security", *ONCE)
 """Kinds that no one waits for."""
 OUTCOMES = ("sent", "retried", "failed", "unknown")
@@ -262,7 +262,7 @@ class Outbox:
         return _Claim(row.id, row.attempts, row.give_up_at, row.due_at, mail)
 
     async def _drop(self) -> None:
-        """Mark due mails as failed that are never claimed: unsubscribed or expired."""
+        """Mark due mails as failed that must not be sent: unsubscribed or expired."""
         now = wall.now()
         is_quiet = outbox.c.kind.in_(QUIET)
         expired = "its link expired before it could be sent"
@@ -281,7 +281,7 @@ class Outbox:
         await self._update(overdue, state=state, reason="the process ended while sending it")
 
     async def _update(self, condition: ColumnElement[bool], **values: Any) -> None:
-        """Update the mails that meet a condition; without any, avoid the write lock."""
+        """Update the mails that meet a condition; if there are none, avoid the write lock."""
         async with self._database.read() as connection:
             if await connection.scalar(select(outbox.c.id).where(condition).limit(1)) is None:
                 return

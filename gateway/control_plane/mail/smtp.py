@@ -1,8 +1,8 @@
 """Hands mails to an SMTP server or, in development, to the log.
 
-A server takes a mail, refuses it (for good or for now), or the connection breaks and nobody knows.
-The outbox treats the three differently. A mail is taken with the 250 after its text, whatever
-happens later; it can be lost only after the server asked for the text (354).
+A server accepts a mail, refuses it (permanently or for now), or the connection breaks and nobody
+knows. The outbox treats the three differently. A mail is accepted with the 250 after its text,
+whatever happens later; it can be lost only after the server has asked for the text (354).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _LEADING_DOT = re.compile(rb"^\.", re.MULTILINE)
 
 
 class MailRefused(Exception):
-    """The server did not take a mail; `for_good` when another try is pointless."""
+    """The server did not accept a mail; `for_good` means that another try is pointless."""
 
     def __init__(self, reason: str, *, for_good: bool) -> None:
         super().__init__(reason)
@@ -69,7 +69,7 @@ class LogSender:
 
 
 class NullSender:
-    """Used when no mail server is configured: mails wait, and their reason says why."""
+    """Used when no mail server is configured: mails wait, with a reason that says so."""
 
     async def send(self, mail: Mail, message_id: str) -> None:
         """Refuse every mail for now."""
@@ -122,7 +122,7 @@ class SmtpSender:
             session.close()
 
     async def greet(self) -> bool:
-        """Connect, sign in and leave; sends no mail. Returns whether TLS hides what is sent.
+        """Connect, sign in and leave without sending a mail; return whether TLS is on.
 
         Raises MailRefused.
         """
@@ -159,7 +159,7 @@ class _Session(aiosmtplib.SMTP):
     async def hand_over(self, sender: str, recipient: str, text: bytes) -> None:
         """Send a mail's envelope and its text, in lines that end with CRLF.
 
-        Not `send_message`: it does not tell a break before the 354 from one after it.
+        Not with `send_message`, which does not tell a break before the 354 from one after it.
         """
         await self.mail(sender)
         await self.rcpt(recipient)
@@ -198,7 +198,7 @@ def _reason(error: Exception) -> str:
 
 
 class _Policy(EmailPolicy):
-    """Keeps headers that programs read unfolded: folding would encode a long address as words."""
+    """Does not fold headers that programs read: folding would encode a long address as words."""
 
     _AS_IT_IS = ("to", "message-id", "list-unsubscribe")
 

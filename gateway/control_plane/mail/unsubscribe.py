@@ -1,4 +1,4 @@
-"""Unsubscriptions from mail that was not just asked for, with one click (RFC 8058)."""
+"""Unsubscriptions from mail that the recipient did not just ask for, with one click (RFC 8058)."""
 
 from __future__ import annotations
 

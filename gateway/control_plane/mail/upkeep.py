@@ -1,9 +1,9 @@
 """Upkeep of the outbox: list mails, retry launch mails and notices, delete old ones.
 
 - A failed launch mail or notice keeps its text for a while, so that it can be retried; one that may
-  have arrived (`unknown`) is retried only when it is named and that is asked for.
-- A mail with a link is never retried: its recipient asks for a new one. While it is tried, it can
-  be tried at once.
+  have arrived (`unknown`) is retried only by its id, with `even_unknown`.
+- A failed mail with a link is never retried: its recipient asks for a new one. While it waits for
+  its next try, an operator can have it tried at once.
 - Finished mails lose their text at once or soon, and are deleted later. The row of a launch mail
   stays longer: its `ref` prevents a second mail.
 """
@@ -29,7 +29,7 @@ State = Literal["pending", "sending", "sent", "failed", "unknown"]
 TEXT_DAYS = 7
 """How long the text of a failed launch mail or notice is kept."""
 ROW_DAYS = 7
-"""How long the row of a finished mail with a link is kept."""
+"""How long the row of a finished mail is kept, except that of a launch mail."""
 ONCE_ROW_DAYS = 92
 """How long the row of a launch mail is kept: far longer than a launch takes to write."""
 
@@ -64,15 +64,15 @@ class MailStatus(msgspec.Struct, frozen=True, kw_only=True):
     sent_at: datetime | None
     reason: str
     has_text: bool
-    """Whether it could be sent: what is over loses its text."""
+    """Whether it still could be sent: finished mails lose their text."""
 
     @property
     def why_not(self) -> str:
-        """Why it can't be sent again, in words; empty if it can, though it may have arrived."""
+        """Why it can't be sent again; empty if it can, even if it may have arrived."""
         if self.reason == UNSUBSCRIBED:
             return "its recipient has unsubscribed"
         if self.reason == TOO_OLD:
-            return "it is too old: it tells what happened then; the console shows what is true now"
+            return "it is too old: it says what was true then; the console shows what is true now"
         if self.state == "pending" and self.attempts:
             return ""
         if self.state in ("pending", "sending", "sent"):
@@ -123,7 +123,7 @@ async def named(connection: AsyncConnection, ids: Sequence[str]) -> list[MailSta
 async def retry(
     connection: AsyncConnection, mail_id: str, *, lifetime: timedelta, even_unknown: bool = False
 ) -> MailStatus:
-    """Send a mail again, for a whole lifetime, or one that waits now; return what it was.
+    """Send a mail again, with a whole new lifetime, or a waiting one now; return it as it was.
 
     Raises NothingToRetry or CannotRetry.
     """
@@ -134,7 +134,7 @@ async def retry(
         raise CannotRetry(f"{mail_id} may have arrived; --even-unknown sends it anyway.")
     now = wall.now()
     again = {} if mail.state == "pending" else {"attempts": 0, "give_up_at": now + lifetime}
-    # only as it was read: it may have been sent meanwhile
+    # only if unchanged: it may have been sent in the meantime
     unchanged = (outbox.c.id == mail_id) & (outbox.c.state == mail.state)
     tried = await connection.execute(
         update(outbox).where(unchanged).values(state="pending", due_at=now, **again)

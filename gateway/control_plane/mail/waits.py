@@ -1,7 +1,7 @@
-"""How late mails are, for the metrics: since when the oldest is due that has not left.
+"""How late mails are, for the metrics: how long ago the oldest unsent one was first due.
 
-A retry moves a mail's due time, so that says nothing; when it is given up follows from when it was
-due first, and does.
+A retry moves a mail's due time, so the first one is computed from the time at which it is given up,
+which stays.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from gateway.storage.database import Database
 from gateway.storage.tables import outbox
 
 MailKind = Literal["link", "notice", "launch"]
-"""Links are what somebody waits for."""
+"""A link is a mail that somebody waits for."""
 KINDS: tuple[MailKind, ...] = get_args(MailKind)
 
 
@@ -28,12 +28,12 @@ class MailWaits:
     def __init__(self, database: Database, lifetimes: Lifetimes) -> None:
         self.due_seconds: Mapping[MailKind, float] = dict.fromkeys(KINDS, 0.0)
         self.mails: Mapping[MailKind, int] = dict.fromkeys(KINDS, 0)
-        """How many have not left, whether they are due or not."""
+        """How many have not been sent, whether they are due or not."""
         self._database = database
         self._lifetimes = lifetimes
 
     async def measure(self) -> None:
-        """Ask the outbox."""
+        """Read the outbox."""
         query = (
             select(outbox.c.kind, func.count(), func.min(outbox.c.give_up_at))
             .where(outbox.c.state.in_(("pending", "sending")))
