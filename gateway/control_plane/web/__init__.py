@@ -1,1 +1,1 @@
-"""The kit that every page is made with; it knows no page."""
+"""What all pages are built with; nothing here knows a page."""

@@ -1,7 +1,7 @@
-"""Styles, scripts, fonts: read once, named after their content, cached by browsers forever.
+"""Styles, scripts, fonts: read once, named after their content, and cached by browsers for a year.
 
-htmx comes from its package and must have the reviewed digest: no page runs a script that was not
-reviewed.
+htmx comes from its package and must have the reviewed digest, so that no page runs a script that
+was not reviewed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _MEDIA = {
     ".woff2": "font/woff2",
 }
 _PACKED = (".css", ".js", ".svg")
-"""What gzip makes smaller."""
+"""Types that gzip makes smaller."""
 _OWN_URL = re.compile(rb'url\("([\w.-]+)"\)')
 _CACHE = "public, max-age=31536000, immutable"
 
@@ -46,7 +46,7 @@ class Asset(NamedTuple):
     media: str
     body: bytes
     packed: bytes
-    """The body as gzip; empty where that makes it no smaller."""
+    """The body as gzip; empty for types that gzip doesn't make smaller."""
 
 
 class Assets:
@@ -55,7 +55,7 @@ class Assets:
     def __init__(self) -> None:
         files = {file.name: file.read_bytes() for file in _FOLDER.iterdir() if file.is_file()}
         files["htmx.js"] = read_htmx()
-        # a style names other files: it comes last, so that theirs are known
+        # styles name other files, so they come last, when the others' names are known
         self._names: dict[str, str] = {}
         self._assets: dict[str, Asset] = {}
         for name in sorted(files, key=lambda name: name.endswith(".css")):

@@ -1,7 +1,7 @@
 """Charts as SVG, drawn on the server.
 
-The drawing stretches to the width there is, so it holds no text: the labels stand beside it and
-keep their size on a phone.
+The drawing stretches to the available width, so it holds no text: the labels are beside it and keep
+their size on a phone.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import msgspec
 from gateway.money import money
 
 _WIDTH, _HEIGHT = 720.0, 180.0
-_GAP_SHARE = 0.2  # the part of its slot that a bar fills
+_GAP_SHARE = 0.2  # the part of its slot that a bar leaves free
 _SEGMENTS = 3
 _SEGMENTS_MAX = 7
 _STEPS = (1, 2, 3, 4, 5, 6, 8)
@@ -49,7 +49,7 @@ def bars(values: Sequence[tuple[str, int, str]], written: Callable[[int], str] =
     drawn = []
     for index, (_, value, title) in enumerate(values):
         if value:
-            # a value over zero must be visible, however small beside the highest
+            # a value above zero must be visible, however small it is next to the highest
             height = max(round(value * _HEIGHT / top, 2), 2.0)
             drawn.append(
                 Bar(
@@ -70,7 +70,7 @@ def bars(values: Sequence[tuple[str, int, str]], written: Callable[[int], str] =
 
 
 def ceiling(value: int) -> int:
-    """Return the lowest even number of one significant digit that is not below a value."""
+    """Return the lowest round number not below a value: even, and one of _STEPS with zeros."""
     power = 1
     while True:
         for step in _STEPS:
@@ -81,7 +81,7 @@ def ceiling(value: int) -> int:
 
 
 def labeled(names: Sequence[str]) -> list[list[str]]:
-    """Label where the parts begin, and the last bar."""
+    """Label every bar if there are few; else where each part begins, and the last bar."""
     if len(names) <= _SEGMENTS_MAX:
         return [[name] for name in names]
     starts = [round(part * len(names) / _SEGMENTS) for part in range(_SEGMENTS)]

@@ -1,4 +1,4 @@
-"""Code for clients other than OpenAI's own, with what each does when an answer is late or refused.
+"""Code for clients other than OpenAI's own, and what each does when an answer is late or refused.
 
 All of it was run against this gateway; retries and timeouts are the clients' defaults.
 """
@@ -12,7 +12,7 @@ from gateway.control_plane.web.snippets import TEXT, VARIABLE, Snippet
 
 
 class Client(NamedTuple):
-    """A client: a call, what must be known, how often it tries again, how long it waits."""
+    """A client: its code, what users must know, how often it retries, how long it waits."""
 
     snippet: Snippet
     note: str
@@ -30,7 +30,7 @@ class _Known(NamedTuple):
 
 
 OPENAI = ("OpenAI's SDKs", "2", "10 minutes for each try")
-"""Name, retries and timeout of what most others are built on."""
+"""Names, retries and timeouts of OpenAI's own clients, on which most others are built."""
 _AS_OPENAI = OPENAI[1:]
 
 _KNOWN = (

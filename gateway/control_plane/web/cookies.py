@@ -1,4 +1,4 @@
-"""Cookies of this host alone: no script reads them, and no neighboring host can plant one."""
+"""Cookies of this host alone: no script can read them, and no neighboring host can plant one."""
 
 from __future__ import annotations
 

@@ -29,12 +29,12 @@ HEADER = "x-csrf-token"
 SENT = "form_sent"
 """The key, in a request's state, of the fields that a page of ours sent."""
 PAIRS = "form_pairs"
-"""The same with each value of a name that was sent more than once."""
+"""The key of the same fields as pairs, with each value of a name that was sent more than once."""
 EXEMPT = "csrf_exempt"
 """A handler's `opt` for the one POST of mail programs: one-click unsubscribe."""
 ANYBODYS = "anybodys_form"
-"""A handler's `opt` for forms that anyone may send: the browser's word that it comes from our own
-page is enough, so the form stays valid after signing in or out in another tab."""
+"""A handler's `opt` for forms that anyone may send: it is enough that the browser says that the
+form is from our own page, so it stays valid after signing in or out in another tab."""
 
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _FORMS = (RequestEncodingType.URL_ENCODED, RequestEncodingType.MULTI_PART)
@@ -76,7 +76,7 @@ class CsrfMiddleware(ASGIMiddleware):
             ours = request.headers.get("sec-fetch-site") == "same-origin"
             good = known and self._secret.accepts(said, sent)
             good |= ours and bool(options.get(ANYBODYS))
-            # what another site sent is not shown as if it had been typed here
+            # never show what another site sent as if it had been typed here
             if good or ours:
                 scope["state"][SENT] = fields
                 scope["state"][PAIRS] = [pair for pair in pairs if pair[0] != FIELD]
@@ -90,7 +90,7 @@ class CsrfMiddleware(ASGIMiddleware):
 
     def _with_cookie(self, send: Send, nonce: str) -> Send:
         async def send_with_cookie(message: Message) -> None:
-            # a page that is not for this visitor answers as one that does not exist
+            # a page that this visitor must not see answers like one that does not exist
             if message["type"] == "http.response.start" and message["status"] != _NOT_FOUND:
                 MutableScopeHeaders.from_message(message).add("set-cookie", self._header(nonce))
             await send(message)

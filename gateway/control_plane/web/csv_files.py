@@ -1,7 +1,7 @@
 """Files of comma-separated values, for people who take a list into a spreadsheet.
 
-A long list is read and written some hundred lines at a time, so that neither its memory nor its
-time stops what else the process does.
+A long list is read and written a few hundred lines at a time, so that it takes little memory and
+never holds up the rest of the process.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from gateway.storage.database import Database
 Row = TypeVar("Row")
 
 CSV_ROWS_MAX = 10_000
-"""Most lines of a CSV: the newest."""
+"""Most lines in a CSV file; a longer list has its newest."""
 _ROWS_AT_ONCE = 500
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -34,9 +34,11 @@ async def export(
     read: Callable[[AsyncConnection, Row | None, int], Awaitable[Sequence[Row]]],
     cells: Callable[[Row], Sequence[Any]],
 ) -> Stream:
-    """Answer with a list as CSV: `read` gives at most so many rows that follow one, or the first.
+    """Answer with a list as CSV.
 
-    Raises what `read` raises for the first rows; a later error ends the connection.
+    `read(connection, last, limit)` returns up to `limit` rows after the row `last`, or the first
+    ones for None. What it raises for the first rows is raised here; a later error ends the
+    connection.
     """
 
     async def page(last: Row | None, left: int) -> Sequence[Row]:

@@ -1,4 +1,4 @@
-"""Browsers by the names that people know, from what they say of themselves."""
+"""The name by which people know a browser, from its User-Agent header."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BROWSERS = (
     ("CriOS", "Chrome"),
     ("Safari/", "Safari"),
 )
-"""What only one kind of browser says; most say what several do, so the order counts."""
+"""Marks and names, in order: most browsers also send the marks of some that come later."""
 
 _SYSTEMS = (
     ("Android", "Android"),

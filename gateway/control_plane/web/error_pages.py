@@ -1,6 +1,6 @@
 """Errors as pages, for browsers; programs under /v1 get OpenAI's envelope instead.
 
-What was typed into a form is not lost: the error page shows it, to be sent again.
+What was typed into a form is not lost: the error page holds it, so that it can be sent again.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ _NEW_LINKS: Mapping[Purpose, tuple[str, str, str]] = {
     "invitation": ("The person who invited you can send another.", "To the console", "/console"),
     "waitlist": ("Ask for a new one on the model's page.", "See the models", "/models"),
 }
-"""What to do about a spent link: a sentence, and the words and the path of a button."""
+"""What to do about a spent link: a sentence, and a button's text and path."""
 
 _FRAMEWORK_CODES = ("not_found", "method_not_allowed")
 
@@ -90,9 +90,9 @@ def wants_page(request: Request[Any, Any, Any]) -> bool:
 def answer(
     renderer: Renderer, request: Request[Any, Any, Any], error: GatewayError, request_id: str
 ) -> Response[Any]:
-    """Show an error: a page, a fragment for htmx, or the sign-in page for a visitor without one."""
+    """Answer with a page, with a fragment for htmx, or lead a signed-out visitor to the sign-in."""
     if _is_hidden(request, error):
-        # as for an address that has no page: nothing of the visitor is known there either
+        # like an address without a page, where nothing is known of the visitor either
         bare = {name: value for name, value in request.scope.items() if name != "user"}
         request = Request(cast("HTTPScope", {**bare, "state": {}}))
         error = NotFound("")
@@ -137,7 +137,7 @@ def _is_explained(error: GatewayError) -> bool:
 
 
 def _wanted(request: Request[Any, Any, Any], error: GatewayError) -> str:
-    """Return the model whose page is not there."""
+    """Return the name of the model whose page was asked for, if we don't have it."""
     if not isinstance(error, ListingNotFound):
         return ""
     return asks.normalized(request.url.path.removeprefix("/models/")) or ""
@@ -150,7 +150,7 @@ def _heading(error: GatewayError) -> str:
 
 
 def spent_link(render: Render, error: LinkSpent, purpose: Purpose) -> Response[str]:
-    """Say that a mailed link can't be used any more, and where there are new ones."""
+    """Say that a mailed link can't be used any more, and how to get a new one."""
     message, way, href = _NEW_LINKS[purpose]
     return render(
         "again.html",
@@ -171,10 +171,10 @@ def _kept(request: Request[Any, Any, Any], error: GatewayError) -> dict[str, str
 
 
 def _is_hidden(request: Request[Any, Any, Any], error: GatewayError) -> bool:
-    """Tell whether the back office must not show to a visitor that it exists.
+    """Tell whether the back office must hide from a visitor that it exists.
 
-    What an operator typed is not lost, though, when their session has ended meanwhile: a form that
-    one of our pages sent is answered as anywhere.
+    If an operator's session has ended in the meantime, what they typed must not be lost: a form
+    that one of our pages sent is answered as it is elsewhere.
     """
     path = request.url.path
     if path != "/admin" and not path.startswith("/admin/"):

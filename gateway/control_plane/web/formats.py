@@ -1,6 +1,6 @@
 """How numbers, money and times are written on pages: one form of each.
 
-Times are UTC, in a `<time>` whose title has the minute. Money is rounded where it is only read
+Times are UTC, in a `<time>` whose title has the second. Money is rounded where it is only read
 (`dollars`), with the exact amount in its title, and exact where it is checked (`money`, `fixed`).
 """
 
@@ -26,7 +26,7 @@ _TENTH_OF_A_MILLI = 100_000
 
 
 def dollars(nanos: int) -> Markup:
-    """Write nano-dollars as people read them: $0.25, $0.0010, < $0.0001; hover has them exactly."""
+    """Write nano-dollars as people read them: $0.25, $0.0010, < $0.0001; exact in the title."""
     size = abs(nanos)
     if 0 < size < _TENTH_OF_A_MILLI:
         written = f"< {MINUS if nanos < 0 else ''}$0.0001"
@@ -88,7 +88,7 @@ def ago(value: datetime, now: datetime) -> Markup:
 
 
 def uptime(share: float | None) -> str:
-    """Write a share of time, rounded down, so that only what was never down is 100%."""
+    """Write an uptime, rounded down, so that only what was never down is 100%."""
     if share is None:
         return "–"  # noqa: RUF001 a dash is meant
     return f"{math.floor(share * 10_000 + 1e-9) / 100:g}%"
@@ -134,7 +134,7 @@ def span(value: timedelta) -> str:
 
 
 def lasting(days: int) -> str:
-    """Write for how long credit lasts: 3 days, or over a year, beyond which nothing is foreseen."""
+    """Write how long credit lasts: 3 days, or over a year, beyond which we don't predict."""
     return "over a year" if days > DAYS_FORESEEN_MAX else plural(days, "day")
 
 

@@ -1,6 +1,6 @@
 """What forms need: numbers as people write them, where to go afterwards, and refusals in place.
 
-A refused form is answered with the page that it stands on, what was typed still in it.
+A refused form is answered with the page that it is on, with what was typed still in it.
 """
 
 from __future__ import annotations
@@ -48,17 +48,18 @@ class RefusedForm:
 
 
 FormPage = Callable[[RefusedForm | None], Awaitable[Response[Any]]]
-"""Renders the page that a form stands on, and what was refused of it."""
+"""Renders the page that a form is on, with its refusal if there is one."""
 _ProvidedPage: TypeAlias = NamedDependency[FormPage]
 
 
 def post_form(
     path: str | list[str], form: str, page: Callable[..., Awaitable[FormPage]], **options: Any
 ) -> Callable[[Callable[..., Awaitable[Response[Any]]]], HTTPRouteHandler]:
-    """Make the route of a form; refused, it is answered with its own page.
+    """Make the route of a form; if it is refused, the answer is its own page.
 
-    `page` provides that page, and takes dependencies as handlers do. Only what the sender can do
-    something about (`IN_PLACE`) is answered so; what was typed, the handler's `data`, stays.
+    `page` provides that page, and takes dependencies as handlers do. Only errors that the sender
+    can do something about (`IN_PLACE`) are answered like this; what was typed, the handler's
+    `data`, stays.
     """
 
     def decorate(handler: Callable[..., Awaitable[Response[Any]]]) -> HTTPRouteHandler:
@@ -69,7 +70,7 @@ def post_form(
             except IN_PLACE as error:
                 return await page(RefusedForm(form, error, given.get("data")))
 
-        # Litestar reads what to provide from the signature: the handler's own, and the page
+        # Litestar reads from the signature what to provide: what the handler takes, and the page
         takes = signature(handler)
         shown = Parameter("page", Parameter.KEYWORD_ONLY, annotation=_ProvidedPage)
         handle.__signature__ = takes.replace(  # type: ignore[attr-defined]
@@ -82,7 +83,7 @@ def post_form(
 
 
 def safe_path(path: str) -> str:
-    r"""Return the path if it is one of this site and not too long, else the console's.
+    r"""Return the path if it is on this site and not too long, else the console's.
 
     A browser reads `//host`, `/\\host` and paths with control characters as other sites.
     """
@@ -91,7 +92,7 @@ def safe_path(path: str) -> str:
 
 
 def came_from(request: Request[Any, Any, Any]) -> str:
-    """Return the path of our page that the visitor came from, or nothing."""
+    """Return the path of our page that the visitor came from; empty if there is none."""
     try:
         page = urlsplit(request.headers.get("referer", ""))
     except ValueError:
@@ -99,7 +100,7 @@ def came_from(request: Request[Any, Any, Any]) -> str:
     if page.netloc != request.url.netloc:
         return ""
     if request.method == "GET" and page.path == request.url.path:
-        return ""  # where that one failed, it would fail again
+        return ""  # the page that just failed would fail again
     path = f"{page.path}?{page.query}" if page.query else page.path
     return path if safe_path(path) == path else ""
 
@@ -107,7 +108,7 @@ def came_from(request: Request[Any, Any, Any]) -> str:
 def whole(text: str, maximum: int) -> int | None:
     """Read a whole number as people write it, 1,000 or 1 000; None for anything else.
 
-    Separators must part the digits in thousands: 1,5 is not 15.
+    Separators must separate thousands: 1,5 is not 15.
     """
     text = text.strip()
     if _THOUSANDS.fullmatch(text):
@@ -130,9 +131,9 @@ def form_of(form_id: str) -> str:
 
 
 def once(form_id: str, address: str) -> str:
-    """Name a form's request: the same name for a form that is sent twice, as by a double click.
+    """Name a form's request: the same name if it is sent twice, as by a double click.
 
-    Only within a minute: a form that is sent again later is meant to be.
+    Only within the same minute: a form that is sent again later is meant to be.
     """
     if not is_id(form_id):
         return new_id()

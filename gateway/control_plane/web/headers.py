@@ -1,6 +1,6 @@
-"""Security headers of every page: run only our files, and stay out of other sites' frames.
+"""Security headers of every page: it runs only our files, and no other site can frame it.
 
-And HEAD wherever there is GET, for link checkers and monitors.
+Also answers HEAD wherever there is GET, for link checkers and monitors.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class HeadersMiddleware(ASGIMiddleware):
                 for name, value in self._headers.items():
                     headers[name] = value
                 if "cache-control" not in headers:
-                    # the back button shows nothing personal after signing out
+                    # after signing out, the back button must show nothing personal
                     kept = "no-store" if scope.get("user") else "no-cache"
                     headers["cache-control"] = f"private, {kept}"
             await send(message)

@@ -1,7 +1,7 @@
-"""What a browser went to GitHub for: a signed cookie, good for ten minutes.
+"""What a browser went to GitHub for: a signed cookie, valid for ten minutes.
 
-GitHub's answer counts only together with it, so nobody is signed in, or connected to an account,
-by a link that someone else began.
+GitHub's answer counts only together with this cookie, so a sign-in that someone else began can't
+sign a visitor in, or connect GitHub to their account.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _MINUTES = 10
 
 
 class OAuthState:
-    """The cookies of browsers that are away at GitHub."""
+    """Makes and reads the cookies of browsers that are away at GitHub."""
 
     def __init__(self, *, secret: Keyring, secure: bool) -> None:
         self._secret = secret
@@ -40,7 +40,7 @@ class OAuthState:
         return state, self.cookie.holding(token.encode(self._secret.first, ALGORITHM))
 
     def end(self, cookie: str, state: str) -> Journey:
-        """Return what a browser went for. Raises GithubRefused for another browser's state."""
+        """Return what a browser went to GitHub for. Raises GithubRefused for another's state."""
         token = None
         for secret in self._secret.all:
             with suppress(NotAuthorizedException):

@@ -1,4 +1,4 @@
-"""Whom a passkey is made for: the host name under which a browser sees our pages."""
+"""The relying party of a passkey: the host name under which a browser sees our pages."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _LOOPBACK = ("127.0.0.1", "::1")
 
 
 def party_of(request: Request[Any, Any, Any], settings: Settings) -> RelyingParty | None:
-    """Return whom a passkey is for; None where browsers make none, as at a number for a host.
+    """Return a passkey's relying party; None at an IP address, where browsers make no passkeys.
 
-    A gateway at 127.0.0.1 is at localhost too, where browsers do.
+    A gateway at 127.0.0.1 is also at localhost, where browsers do.
     """
     asked = request.headers.get("host", "")
     public = urlsplit(settings.public_url)
@@ -34,11 +34,11 @@ def party_of(request: Request[Any, Any, Any], settings: Settings) -> RelyingPart
 
 
 def must_have(party: RelyingParty | None) -> RelyingParty:
-    """Return whom a passkey is for. Raises PasskeyRefused where there can be none."""
+    """Return a passkey's relying party. Raises PasskeyRefused where there can be none."""
     if party is None:
         raise PasskeyRefused(
-            "Browsers make passkeys for names alone, not for numbers: open this page at localhost, "
-            "or at the name of the gateway."
+            "Browsers make passkeys only for host names, not for IP addresses: open this page at "
+            "localhost, or at the gateway's name."
         )
     return party
 

@@ -1,16 +1,18 @@
 """How often a visitor may do what costs resources.
 
-`Limit` counts in one process: enough for what costs only CPU. `Quota` holds over all processes:
-one window in the database lets no more through than its limit. It begins with the first use and
-lasts an hour by the database's clock. One statement on one row counts a use, in a transaction of
-its own, so counting waits for that row alone. A use stays counted even if its request fails.
+`Limit` counts in one process, which is enough for what costs only CPU. `Quota` holds across all
+processes: a window in the database lets no more through than its limit. It begins with the first
+use and lasts an hour by the database's clock. One statement on one row counts a use, in a
+transaction of its own, so counting waits for that row alone. A use stays counted even if its
+request fails.
 
-Each process remembers what it learned of a window, asks no further once it is full, and has no more
-questions open than the limit: a flood costs the database at most twice the limit of statements a
-window. While the database is away, so is what the quota guards: that is stored there too.
+Each process remembers what it learned of a window, stops asking once the window is full, and has no
+more questions open than the limit: per window, a flood costs the database at most twice as many
+statements as the limit. While the database is down, so is what the quota guards, since that is
+stored there too.
 
-A quota of networks counts for those around a visitor too, and their limits are a few times as high:
-one subscriber may have 65,536 networks of IPv6.
+A quota of networks also counts for the wider networks around a visitor, whose limits are a few
+times as high: one subscriber may have 65,536 networks of IPv6.
 
 A row identifies nobody: it holds a digest under the deployment's secret, since IPv4 addresses are
 few enough to try them all.
@@ -41,7 +43,7 @@ from gateway.storage.tables.types import Instant
 
 
 class TooOften(TooManyRequests):
-    """A limit of the pages is reached. The message tells the whole wait, not a minute at most."""
+    """A limit of the pages is reached. The message states the whole wait, however long."""
 
     def __init__(self, wait_seconds: float) -> None:
         seconds = math.ceil(wait_seconds)
@@ -52,7 +54,7 @@ class TooOften(TooManyRequests):
 
 
 class Limit:
-    """So many uses an hour for each visitor, in this process."""
+    """Allows each visitor so many uses an hour, in this process."""
 
     def __init__(self, per_hour: int, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._buckets = Buckets(per_hour, 3600, clock=clock)
@@ -65,7 +67,7 @@ class Limit:
 
 
 def visitor_of(request: Request[Any, Any, Any], *, proxies: int) -> str:
-    """Return the network address that a request came from, for IPv6 its /64."""
+    """Return the network that a request came from: the address, or the /64 for IPv6."""
     peer = request.client.host if request.client else ""
     forwarded = request.headers.getall("x-forwarded-for", [""])
     return visitor_network(client_address(peer, forwarded, proxies=proxies))
@@ -89,9 +91,10 @@ class _Known:
 
 
 class Quota:
-    """So many uses an hour for each visitor, over all processes; `name` says of what.
+    """Allows each visitor so many uses an hour, across all processes; `name` says of what.
 
-    `of_networks`: visitors are named by `visitor_network`, and the networks around them count too.
+    With `of_networks`, visitors are named by `visitor_network`, and the networks around them count
+    too.
     """
 
     def __init__(
@@ -173,7 +176,7 @@ class _Counted(NamedTuple):
 
 
 async def _count(connection: AsyncConnection, digests: Sequence[bytes]) -> list[_Counted]:
-    """Count a use in some windows, which are given in order, so that nobody waits in a ring."""
+    """Count a use in some windows, which are given in order, so that uses can't deadlock."""
     now, ended = _clock(connection)
     window = quota_windows.c
     is_over = window.began_at <= ended

@@ -1,4 +1,4 @@
-"""What a member does, in the audit trail: their organization reads it on its own page."""
+"""Records in the audit trail what members do; their organization has a page that shows it."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from gateway.control_plane.trail.entries import Actor, Personal
 
 
 class MemberTrail(msgspec.Struct, frozen=True):
-    """Records what one visitor does, last in the transaction that does it."""
+    """Records what one visitor does, at the end of the transaction that does it."""
 
     actor: Actor
     organization_id: str
 
     @classmethod
     def of(cls, user_id: str, organization_id: str, origin: str) -> MemberTrail:
-        """Return the trail of a user, who acts for an organization from a network."""
+        """Return the trail of a user who acts for an organization from a network."""
         return cls(Actor(kind="member", user_id=user_id, origin=origin), organization_id)
 
     @property
@@ -43,7 +43,7 @@ class MemberTrail(msgspec.Struct, frozen=True):
         return f"organization:{self.organization_id}"
 
     def personal(self, words: str) -> Personal:
-        """Mark words that the visitor chose, and that are forgotten with them."""
+        """Mark words that the visitor chose, which are erased with their account."""
         return Personal(words, self.actor.user_id)
 
     async def record(

@@ -1,7 +1,7 @@
 """From templates to pages: one environment, strict about names, that escapes everything.
 
-Every page gets the brand, its visitor, the form token and the addresses of the assets beside its
-own context. What people wrote is text to the templates, never markup.
+Besides its own context, every page gets the brand, its visitor, the form token and the addresses of
+the assets. What people wrote is always text, never markup.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Renderer:
         refused: RefusedForm | None = None,
         **context: Any,
     ) -> Response[str]:
-        """Answer a request with a page; `path` is its own path, if a form was sent to another.
+        """Answer a request with a page; `path` is the page's own if a form was sent to another.
 
         With a refused form, the answer has the status and the headers of its error.
         """

@@ -1,7 +1,7 @@
 """An organization's requests as pages list them, for its console and for operators.
 
-The filter is in the address; a page and its CSV are of the same lines. Templates: request_list.html
-and request_facts.html.
+The filter is in the address; a page and its CSV file have the same lines. Templates:
+request_list.html and request_facts.html.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from gateway.errors import GatewayError, documented
 from gateway.storage.database import Database
 
 CLIENT_CLOSED = "client_closed"
-"""The code of a request whose client left, which is no error of the API."""
+"""The code of a request whose client left, which is not an error of the API."""
 
 _DOCUMENTATION = "/docs/errors"
 _PAGE = 50
@@ -40,7 +40,7 @@ _OUTCOMES: Mapping[Outcome, str] = {
     "5xx": "Errors 5xx",
 }
 _YEARS = range(2000, 3000)
-"""Of days that may be asked for: others have no id."""
+"""Years of days that may be asked for: ids can't express others."""
 _COLUMNS = (
     "time", "request_id", "status", "code", "key_id", "key_ends_with", "model", "latency_ms",
     "tokens", "charged_nanos", "original_request_id", "not_recorded_before",
@@ -54,7 +54,7 @@ def provide_request_filter(
     model: FromQuery[str] = "",
     day: FromQuery[str] = "",
 ) -> RequestFilter:
-    """Provide the filter of the address; what is no outcome or day says nothing."""
+    """Provide the filter in the address; an unknown outcome or an invalid day is ignored."""
     chosen: date | None = None
     with contextlib.suppress(ValueError):
         chosen = date.fromisoformat(day) if day else None
@@ -70,7 +70,7 @@ def provide_request_filter(
 
 
 def shorter(request: Request[Any, Any, Any]) -> Response[Any] | None:
-    """Lead a form's address to one that says only what was asked; None if it does already."""
+    """Redirect a form's address to one without empty fields; None if it has none."""
     if all(request.query_params.values()):
         return None
     asked = [(name, value) for name, value in request.query_params.multi_items() if value]
@@ -131,10 +131,10 @@ def error_of(one: LoggedRequest) -> type[GatewayError] | None:
 
 
 def documentation(status: int, code: str) -> str:
-    """Return the address that says more about an error of a request."""
+    """Return the address of the documentation of a request's error."""
     error = _error_of(status, code)
     if error is None and code != CLIENT_CLOSED:
-        return _DOCUMENTATION  # no longer in use
+        return _DOCUMENTATION  # an error that no longer exists
     return f"{_DOCUMENTATION}#{error.anchor() if error else code}"
 
 
@@ -144,7 +144,7 @@ def _error_of(status: int, code: str) -> type[GatewayError] | None:
 
 @cache
 def _known_errors() -> Mapping[tuple[int, str], type[GatewayError]]:
-    """Return the documented errors as requests are logged: those without a code have their type."""
+    """Return the documented errors by status and code, as the log has them, or type for code."""
     return {(kind.status, kind.code or kind.type): kind for kind in documented()}
 
 

@@ -1,4 +1,4 @@
-"""What stands before every page: security headers, the session, form tokens, bounded bodies."""
+"""The router of all pages, with what comes before each: headers, session, form tokens, bounds."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from gateway.settings import Settings
 log = structlog.get_logger()
 
 _ENCODED_BYTES_MAX = 12
-"""Of one character in a form: four bytes of UTF-8, each as %XX."""
+"""Most bytes of one character in a form: four bytes of UTF-8, each as %XX."""
 _OTHER_FIELDS_BYTES = 8_192
 
 
@@ -38,7 +38,7 @@ def pages(
     cookie: HostCookie,
     renderer: Renderer,
 ) -> Router:
-    """Make the router of all pages. No middleware of it touches /v1."""
+    """Make the router of all pages. None of its middleware touches /v1."""
     untold = settings.is_https and not settings.trusted_proxies
 
     def provide_origin(request: Request[Any, Any, Any]) -> str:

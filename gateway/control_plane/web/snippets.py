@@ -1,6 +1,6 @@
-"""Code that calls a model, in the languages that a reader can choose, highlighted here.
+"""Code that calls a model, in the languages that a reader can choose, with its highlighting.
 
-The choice is kept in a cookie, so that one reads on in one language everywhere; a script sets it.
+A script keeps the choice in a cookie, so that all pages show the same language.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ VARIABLE = "OPENAI_API_KEY"
 """The variable that examples read the key from, as OpenAI's own clients do."""
 
 LANGUAGES = ("curl", "python", "javascript", "langchain", "llamaindex", "go")
-"""The slugs of what can be chosen, in the order of the tabs."""
+"""The slugs of the languages, in the order of the tabs."""
 COOKIE = "code_language"
 
 LANGCHAIN = """\
@@ -87,8 +87,8 @@ def calls(
 ) -> list[Snippet]:
     """Return a call of the model in each language.
 
-    The code reads the key from the environment, or holds the `key` that is given. What can send
-    nothing but a model's name has the prompt there.
+    The code reads the key from the environment, or holds the given `key`. Clients that can send no
+    field of ours have the prompt in the model's name.
     """
     python = _python(public_url, model_id, key=key, prompt=prompt)
     javascript = _javascript(public_url, model_id, key=key, prompt=prompt)
@@ -112,7 +112,7 @@ def calls(
 
 
 def chosen_language(cookies: Mapping[str, str]) -> str:
-    """Return the slug of the language that a visitor reads; empty if they chose none."""
+    """Return the slug of the language that a visitor chose; empty if they chose none."""
     found = cookies.get(COOKIE, "")
     return found if found in LANGUAGES else ""
 
@@ -139,7 +139,7 @@ def curl(
 
 
 def python_key(key: str | None = None) -> dict[str, str]:
-    """Return how Python code has its key, and what it imports for that."""
+    """Return the expression for the key in Python code, and the imports that it needs."""
     if key:
         return {"imports": "", "key": f'"{key}"'}
     return {"imports": "import os\n\n", "key": f'os.environ["{VARIABLE}"]'}

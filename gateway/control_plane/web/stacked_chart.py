@@ -1,7 +1,7 @@
 """Charts of stacked bars as SVG, drawn on the server, with the numbers of every bar beside them.
 
-A series has one of four hues, or the gray of all others; site.css holds the hues apart for every
-eye and in both schemes. A bar whose time goes on is drawn as a part.
+A series has one of four hues, or the gray of all others; site.css has hues that everyone can tell
+apart, in both schemes. A bar whose time is not over is drawn as unfinished.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from gateway.control_plane.web.charts import ceiling, labeled
 from gateway.money import money
 
 SERIES_MAX = 4
-"""Series with a hue of their own; the rest is one more."""
+"""Series with a hue of their own; the rest share one more."""
 _REST = SERIES_MAX + 1
 _WIDTH, _HEIGHT = 720.0, 180.0
 _GAP_SHARE = 0.2
@@ -28,7 +28,7 @@ class StackedChart(msgspec.Struct, frozen=True, kw_only=True):
     step: float
     """How wide a slot is."""
     columns: list[Column]
-    """One for each slot, also where nothing is drawn."""
+    """One for each slot, even where nothing is drawn."""
     shapes: list[ChartShape]
     series: list[Drawn]
     marks: list[str]
@@ -45,7 +45,7 @@ class StackedChart(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BarTime(msgspec.Struct, frozen=True, kw_only=True):
-    """A time on the base line: on the axis, and in full."""
+    """A time on the base line: its label on the axis, and its title in full."""
 
     label: str
     title: str
@@ -53,7 +53,7 @@ class BarTime(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Series(msgspec.Struct, frozen=True, kw_only=True):
-    """A name and a value for each slot; what `is_rest` stands for all others."""
+    """A name, and a value for each slot; one with `is_rest` stands for all others."""
 
     name: str
     values: Sequence[int]
@@ -69,7 +69,7 @@ class Drawn(msgspec.Struct, frozen=True):
 
 
 class BarPart(msgspec.Struct, frozen=True):
-    """The part of a column that is of one series."""
+    """One series' part of a column."""
 
     hue: int
     y: float
@@ -82,7 +82,7 @@ class ChartShape(msgspec.Struct, frozen=True):
     hue: int
     goes_on: bool
     path: str
-    """As SVG writes it."""
+    """The `d` of an SVG path."""
 
 
 class Column(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,7 +95,7 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
     width: float
     parts: list[BarPart]
     values: list[str]
-    """Of each series."""
+    """The values of all series, as written."""
     total: str
 
 
@@ -111,9 +111,9 @@ def stacked(
 ) -> StackedChart:
     """Draw series on top of one another; the scale ends at a round number above them and `least`.
 
-    Each number is `written` so, those of the scale as `mark` says, and the sums in the legend as
-    `told` does. Where each series holds the one before it, like percentiles, `nested` has what the
-    legend says of each: their sums say nothing.
+    `written` formats numbers, `mark` those of the scale, and `told` the sums in the legend. Where
+    each series includes the one before it, like percentiles, `nested` has the legend's text for
+    each, because their sums mean nothing.
     """
     columns_of = list(zip(*(one.values for one in series), strict=True))
     sums = [column[-1] if nested else sum(column) for column in columns_of]
@@ -168,7 +168,7 @@ def _parts(values: Sequence[int], hues: Sequence[int], top: int) -> list[BarPart
     parts, y = [], _HEIGHT
     for value, hue in zip(values, hues, strict=True):
         if value:
-            # a value over zero must be visible, however small beside the highest
+            # a value above zero must be visible, however small it is next to the highest
             height = min(max(round(value * _HEIGHT / top, 2), 2.0), y)
             y = round(y - height, 2)
             parts.append(BarPart(hue, y, height))

@@ -1,4 +1,4 @@
-"""Light or dark: what a visitor chose, in a cookie of its own; without one their system decides."""
+"""Light or dark: a visitor's choice, in a cookie; without one, their system decides."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _YEAR_SECONDS = 365 * 24 * 3600
 
 
 class ThemeForm(msgspec.Struct):
-    """What is chosen: light, dark, or empty for the system's."""
+    """The choice: light, dark, or empty for the system's."""
 
     theme: str = ""
 

@@ -1,7 +1,7 @@
-"""Proofs before what is dangerous: who must give one, and the page that asks for it.
+"""Proofs of identity before dangerous actions: who must give one, and the page that asks for it.
 
-A form that needed one is not lost. The page holds its fields; once the proof is given, the browser
-sends them again by itself (307).
+A form that needed a proof is not lost. That page holds its fields; once the proof is given, the
+browser sends them again by itself (307).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from gateway.errors import GatewayError
 VERIFIED = timedelta(hours=12)
 """How long a second factor opens the back office."""
 FRESH = timedelta(minutes=10)
-"""How long a proof is enough for what moves money or can't be undone."""
+"""How long a proof is enough for actions that move money or can't be undone."""
 
 PATH = "/sign-in/verify"
 ADMIN_PATH = "/admin/verify"
@@ -44,7 +44,7 @@ class VerificationNeeded(GatewayError):
 def fresh(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
     """Let in visitors who gave a proof in the last ten minutes. Raises VerificationNeeded.
 
-    A guard, behind those that say who the visitor is.
+    A guard that comes after those that establish who the visitor is.
     """
     visitor: Visitor | None = connection.user
     if visitor is None or not is_fresh(visitor):
@@ -54,8 +54,8 @@ def fresh(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHan
 def is_fresh(visitor: Visitor) -> bool:
     """Tell whether a visitor gave a proof in the last ten minutes.
 
-    For people it may be a sign-in by mail: who lost a device can still delete their account. For
-    operators who have a second factor, only that one counts.
+    A recent sign-in by mail counts too, so that people who lost a device can still delete their
+    account; but for operators who have a second factor, only that factor counts.
     """
     if _within(visitor, visitor.verified_at, FRESH):
         return True
@@ -91,7 +91,7 @@ def show(
     resend: Sequence[tuple[str, str]] | None = None,
     refused: RefusedForm | None = None,
 ) -> Response[str]:
-    """Show the page that asks; then go to a path, or send it the fields of a form again."""
+    """Show the page that asks; then lead to a path, or send a form's fields to it again."""
     return renderer.page(
         request,
         "verify.html",
@@ -104,7 +104,7 @@ def show(
 
 
 def sent_fields(request: Request[Any, Any, Any]) -> list[tuple[str, str]]:
-    """Return the fields of a form of ours, but for those of the page that asks."""
+    """Return the fields of a form of ours, without those of the page that asks."""
     pairs: list[tuple[str, str]] = request.scope.get("state", {}).get(PAIRS, [])
     return [(name, value) for name, value in pairs if not name.startswith(FIELDS)]
 

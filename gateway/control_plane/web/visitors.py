@@ -1,4 +1,4 @@
-"""The visitor of a page: Litestar's JWT cookie, where being signed out is no error.
+"""The visitor of a page: Litestar's JWT cookie, but being signed out is not an error.
 
 Public pages and the console identify visitors the same way; only the console requires one.
 """
@@ -65,18 +65,18 @@ class ViewingOnly(GatewayError):
 
 
 class SessionToken(Token):
-    """A session's token that may be issued ahead of this machine's clock.
+    """A session's token, which may be issued ahead of this machine's clock.
 
-    Another process issued it, whose clock may differ; when a session began, its row says. It may
-    also be signed under another secret than the first, while that is rotated.
+    Another process may have issued it, whose clock differs; the session's row says when it began.
+    While secrets are rotated, it may also be signed with another secret than the first.
     """
 
     others: ClassVar[tuple[str, ...]] = ()
-    """The secrets beside the first."""
+    """The secrets other than the first."""
 
     @classmethod
     def decode_payload(cls, encoded_token: str, secret: str, *args: Any, **more: Any) -> Any:
-        """Verify all but when it was issued, and return the claims."""
+        """Verify everything except when it was issued, and return the claims."""
         more["options"] = {**(more.get("options") or {}), "verify_iat": False}
         try:
             payload = super().decode_payload(encoded_token, secret, *args, **more)
@@ -94,14 +94,14 @@ class SessionToken(Token):
 
 
 class SignedInOrNot(JWTCookieAuthenticationMiddleware):
-    """Litestar's middleware, but a missing or bad cookie means a visitor who is signed out."""
+    """Litestar's middleware, but a missing or invalid cookie just means a signed-out visitor."""
 
     async def authenticate_request(
         self, connection: ASGIConnection[Any, Any, Any, Any]
     ) -> AuthenticationResult:
-        """Return the visitor of the session cookie, or none; no header signs in.
+        """Return the visitor of the session cookie, or none; headers are not accepted.
 
-        While the database is away there is none, and the public pages still work.
+        While the database is down there is none, so the public pages still work.
         """
         encoded = connection.cookies.get(self.auth_cookie_key)
         if not encoded:
@@ -130,7 +130,7 @@ class FreshCookieMiddleware(ASGIMiddleware):
             fresh = scope["state"].get(_FRESH)
             if fresh and message["type"] == "http.response.start":
                 headers = MutableScopeHeaders.from_message(message)
-                # a page that signs in or out has the last word
+                # a page that signs in or out sets its own
                 if self._cookie.name not in " ".join(headers.getall("set-cookie", [])):
                     cookie = self._cookie.holding(fresh)
                     headers.add("set-cookie", cookie.to_header(header=""))
@@ -175,12 +175,12 @@ def must_be_read(scope: Scope) -> None:
 
 
 def seems_signed_in(cookies: Mapping[str, str]) -> bool:
-    """Tell whether a browser holds a session cookie, valid or not."""
+    """Tell whether a browser sent a session cookie, valid or not."""
     return bool(cookies.get(SESSION) or cookies.get(f"__Host-{SESSION}"))
 
 
 def was_signed_in(scope: Scope) -> bool:
-    """Tell whether the browser holds a cookie of ours whose session has ended."""
+    """Tell whether the browser sent a cookie of ours whose session has ended."""
     return bool(scope.get("state", {}).get(_ENDED))
 
 
@@ -205,9 +205,9 @@ def signed_in(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRout
 def not_while_viewing(
     connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler
 ) -> None:
-    """Refuse what would change something while an operator views as a customer.
+    """Refuse changes while an operator views the console as a customer.
 
-    The back office acts for the operator, whatever they view. Raises ViewingOnly.
+    The back office itself still acts for the operator. Raises ViewingOnly.
     """
     scope: dict[str, Any] = dict(connection.scope)
     visitor: Visitor | None = scope.get("user")

@@ -1,4 +1,4 @@
-"""Words in XML: escaped, and without the characters that no document may hold, even escaped."""
+"""Text in XML: escaped, and without the characters that no document may hold, even escaped."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from xml.sax.saxutils import escape
 
 _NEVER = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""What is none of XML 1.0's characters: one of them, and no reader takes the document."""
+"""Characters that XML 1.0 doesn't allow: no reader accepts a document with one of them."""
 
 
 def xml_text(words: str) -> str:

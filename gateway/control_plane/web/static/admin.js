@@ -1,5 +1,5 @@
-// The keys of the back office. Every one of them does what a link, a box or a field on the page does too; none sends a
-// form. Keys of one letter can be turned off (WCAG 2.1.4), and never act while someone types.
+// The back office's keyboard shortcuts. Each does what a link, a box or a field on the page does too; none sends a form.
+// Keys of one letter can be turned off (WCAG 2.1.4), and never act while someone types.
 const OFF = "admin-keys-off";
 const keysAreOn = () => localStorage.getItem(OFF) === null;
 const help = document.getElementById("keys");
@@ -20,7 +20,7 @@ document.addEventListener("click", (event) => {
   if (event.target.closest("[data-keys]")) help.showModal();
 });
 
-// On a phone the rail is one line: the page that is open stands in it where one sees it.
+// On a phone the rail is one line, which scrolls to the link of the page that is open.
 const here = document.querySelector(".rail [aria-current]");
 const pages = here?.closest(".groups");
 if (pages) pages.scrollLeft = here.offsetLeft - pages.offsetLeft - pages.clientWidth / 3;
@@ -43,7 +43,7 @@ const follow = (element) => {
 };
 const mark = (box) => { if (box) { box.checked = !box.checked; box.dispatchEvent(new Event("change", { bubbles: true })); } };
 
-// Each key, and what it does.
+// What each key does.
 const actions = {
   "?": () => help?.showModal(),
   j: () => move(1),
@@ -90,7 +90,7 @@ document.addEventListener("keydown", (event) => {
   act();
 });
 
-// One box for all boxes of a list.
+// One box ticks all boxes of a list.
 for (const all of document.querySelectorAll("[data-pick-all]")) {
   all.hidden = false;
   all.addEventListener("change", () => {
@@ -98,7 +98,7 @@ for (const all of document.querySelectorAll("[data-pick-all]")) {
   });
 }
 
-// What refreshes by itself stands still while someone is in it.
+// A part that refreshes by itself doesn't while the focus is in it.
 document.addEventListener("htmx:beforeRequest", (event) => {
   const part = event.detail.target;
   if (part.hasAttribute("hx-trigger") && part.contains(document.activeElement)) event.preventDefault();

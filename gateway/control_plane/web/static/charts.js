@@ -1,5 +1,5 @@
-// The numbers of one bar of a chart: of the one that is pointed at, touched, or gone to with the
-// arrow keys. They are read from the table below the chart, which is there without a script, too.
+// Shows the numbers of one bar of a chart: the one that someone points at, touches, or reaches with
+// the arrow keys. They come from the table below the chart, which is also there without a script.
 const rowsOf = (chart) => [...chart.querySelectorAll("[data-numbers] tr")]
   .map((row) => ({ row, slot: Number(row.dataset.slot) })).sort((one, other) => one.slot - other.slot);
 
@@ -46,5 +46,5 @@ const ready = (part) => {
 ready(document);
 document.addEventListener("htmx:afterSettle", () => ready(document));
 
-// On a phone the console's links are one row: the one of this page comes into sight.
+// On a phone the console's links are one row, which scrolls to the link of this page.
 document.querySelector(".of-console > .side [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });

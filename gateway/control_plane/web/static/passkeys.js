@@ -1,5 +1,5 @@
 // Passkeys: a form with data-passkey asks the browser for one ("make" or "use") when it is sent, and
-// holds the answer. Without a script, or a browser that knows passkeys, such a form stays hidden.
+// sends the answer. Without scripts, or in a browser without passkeys, such a form stays hidden.
 const bytes = (text) => Uint8Array.from(
   atob(text.replaceAll("-", "+").replaceAll("_", "/")), (one) => one.charCodeAt(0));
 const text = (buffer) => btoa(String.fromCharCode(...new Uint8Array(buffer)))

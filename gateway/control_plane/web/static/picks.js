@@ -1,5 +1,5 @@
-// Models that are ticked to be compared stay so while one sorts, filters and turns pages. Without
-// this script the ticks of one page are compared.
+// Models that are ticked for comparison stay ticked while someone sorts, filters and turns pages.
+// Without this script, the ticks of one page are compared.
 const KEY = "picks";
 
 const read = () => {

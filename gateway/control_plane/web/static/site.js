@@ -1,5 +1,5 @@
-// The only script of our own: search by key, menus, copy buttons, fields that are at fault, double clicks, and what to say
-// when no answer comes. Pages work without it: a copy button is hidden until there is a script to obey it.
+// The script of every page: the search key, menus, copy buttons, fields at fault, double clicks, and what to say when no
+// answer comes. Pages work without it: a copy button is hidden until there is a script for it.
 document.documentElement.classList.add("scripted");
 
 // "/" goes to the search field, unless someone types; a click beside an open menu closes it, and so does Escape.
@@ -18,7 +18,7 @@ document.addEventListener("click", (event) => {
   for (const menu of document.querySelectorAll(".menu[open]")) if (!menu.contains(event.target)) menu.open = false;
 });
 
-// Of a menu that scrolls, the page that is open is in sight.
+// A menu that scrolls shows the link of the page that is open.
 for (const menu of document.querySelectorAll(".side, .rail, .rail > .groups")) {
   const here = menu.querySelector("[aria-current]");
   if (here) menu.scrollTo(here.offsetLeft - menu.clientWidth / 2, here.offsetTop - menu.clientHeight / 2);
@@ -67,7 +67,7 @@ document.addEventListener("click", async (event) => {
 });
 
 const showCopyButtons = (part) => {
-  if (!navigator.clipboard) return; // plain http, but for this machine's own: one selects and copies
+  if (!navigator.clipboard) return; // plain http other than localhost: people select and copy by hand
   for (const button of part.querySelectorAll("[data-copy]")) button.hidden = false;
   for (const button of part.querySelectorAll("[data-copy-from]")) button.parentElement.hidden = false;
 };
@@ -75,7 +75,7 @@ showCopyButtons(document);
 document.addEventListener("htmx:afterSwap", (event) => showCopyButtons(event.target));
 
 // A second click before the answer to the first would lose that answer: a key that is shown once, a
-// session that a link began. Coming back to the page, or waiting, lets one send it again.
+// session that a link began. After coming back to the page, or waiting, it can be sent again.
 let sent = new WeakMap();
 window.addEventListener("pageshow", () => { sent = new WeakMap(); });
 document.addEventListener("submit", (event) => {
@@ -85,13 +85,13 @@ document.addEventListener("submit", (event) => {
   else sent.set(form, event.timeStamp);
 });
 
-// An answer that is swapped in leaves the form as it is: so the field that a notice blames is marked
+// An answer that is swapped in leaves the form as it is, so the field that a notice blames is marked
 // here, as the server does on a whole page.
 document.addEventListener("htmx:afterSwap", (event) => {
   const form = event.detail.requestConfig.elt;
   if (!(form instanceof HTMLFormElement)) return;
   for (const old of form.querySelectorAll(".notice[data-field]")) {
-    if (!event.detail.target.contains(old)) old.remove();  // it stood there when the page came
+    if (!event.detail.target.contains(old)) old.remove();  // it was there when the page was loaded
   }
   for (const field of form.querySelectorAll("[aria-invalid]")) {
     field.removeAttribute("aria-invalid");
