@@ -1,8 +1,8 @@
 """The composition root: every part is made here and given what it needs.
 
-Nothing connects before the application starts; a database that can't be used ends the start with
-one clear line. What isn't used isn't imported: not this package's modules by the command line, nor
-those of a plane by a process that doesn't run it.
+Nothing connects before the application starts; if the database can't be used, the start ends with
+one clear line. What isn't used isn't imported: commands don't import this package's modules, and a
+process doesn't import those of a plane that it doesn't run.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def build(settings: Settings | None = None) -> Process:
 
     settings = settings or Settings.from_environment()
     logging.configure(settings.log_format, settings.log_level)
-    # first, since reading a vocabulary takes 9 MB for a moment: what is imported next reuses them
+    # first: reading a vocabulary takes 9 MB for a moment, which what is imported next uses again
     tokens.load()
     from gateway.app.planes import make_process  # noqa: PLC0415
 

@@ -1,10 +1,11 @@
 """The second listener, for the back office and /metrics, where GATEWAY_ADMIN_PORT names its port.
 
-It serves what operators need and nothing else; the public one then answers for their addresses as
-for those that do not exist. Each process listens on the same port: the kernel shares it out.
+It serves what operators need and nothing else; the public listener then answers the back office's
+addresses like those that do not exist. All processes listen on the same port: the kernel shares it
+out.
 
-/metrics, and what /health/ready tells beside its status, name workers and models: the public
-listener has them for who sends GATEWAY_METRICS_TOKEN alone.
+/metrics, and what /health/ready says besides its status, name workers and models: the public
+listener shows them only to those who send GATEWAY_METRICS_TOKEN.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ from gateway.data_plane.api.health import MONITORING
 from gateway.settings import Settings, SettingsError
 
 _ADMIN = ("/admin",)
-"""What the public listener does not have if there is a second one."""
+"""Paths that the public listener does not have if there is a second one."""
 _METRICS = ("/metrics",)
-"""What it has for monitoring alone."""
+"""Paths that the public listener has only for monitoring."""
 _SERVED = (
     *_ADMIN,
     *_METRICS,
@@ -39,7 +40,7 @@ _SERVED = (
     "/favicon.ico",
     "/health",
 )
-"""What the second listener has: the console too, which operators view as a customer."""
+"""Paths of the second listener; with the console, which operators view as a customer."""
 _NOWHERE = "/-"
 """A path without a page."""
 _MARK = "gateway.admin_listener"
@@ -48,7 +49,7 @@ _STOP_SECONDS = 5
 
 
 def parted(app: ASGIApp, settings: Settings) -> ASGIApp:
-    """Answer at each listener for what it serves, and for all else as for what does not exist."""
+    """Answer at each listener only for what it serves; anything else does not exist there."""
     token = settings.metrics_token.encode()
 
     async def handle(scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,7 +1,7 @@
 """The control plane of one process: its domain objects, its pages and its jobs.
 
-Only a process that runs it imports it (see `gateway.app.build`): half of what a process of both
-planes holds in memory is for pages, and for what they are made with.
+Only a process that runs it imports it (see `gateway.app.planes`): its pages, and what they are
+built with, take much of a process's memory.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, kw_only=True)
 class ControlPlane:
-    """What serves the pages, and what is repeated for the whole deployment."""
+    """The parts that serve the pages, and the jobs for the whole deployment."""
 
     services: Services
     web: Web
@@ -86,7 +86,7 @@ def make_control_plane(
 
 
 def _warn_of_legal_pages(settings: Settings) -> None:
-    """Tell which pages can't be shown, unless only this machine's people could look for them."""
+    """Warn which pages can't be shown, unless only people at this machine could open them."""
     if settings.what_is_unfilled and not is_loopback(urlsplit(settings.public_url).hostname or ""):
         log.warning("legal pages are missing", why=settings.what_is_unfilled)
 

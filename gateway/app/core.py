@@ -57,7 +57,7 @@ class Core:
     database: Database
     catalog: PublishedCatalog
     counters: Mapping[str, TokenCounter]
-    """What counts tokens, by the digest of the vocabulary."""
+    """Counters of tokens, by the digest of their vocabulary."""
     router: Router
     fleet: Fleet
     desk: WorkerDesk
@@ -65,7 +65,7 @@ class Core:
     """Workers that registered themselves; None without GATEWAY_WORKER_SECRET."""
     presence: Presence | None
     peers: Peers | None
-    """The other gateways; None without Redis, as `presence`."""
+    """The other gateways; None without Redis, like `presence`."""
     siblings: Siblings | None
     """The other processes of this gateway; None if it is the only one."""
     calls: DemandTally
@@ -169,10 +169,10 @@ def _siblings(settings: Settings, registrations: Registrations | None) -> Siblin
 
 
 def wing(core: Core) -> Wing:
-    """Return what every process does: it registers, follows and reports workers.
+    """Return the routes and jobs of every process: it registers, examines and reports workers.
 
     Control processes dispatch to workers too, for the playground. So each process has pools of
-    its own, obeys `gateway workers`, and counts as one that shares the workers.
+    its own, obeys `gateway workers`, and counts as one of those that share the workers.
     """
     settings = core.settings
 
@@ -218,7 +218,7 @@ async def partition(core: Core) -> None:
 def warn_of_unknown_models(core: Core) -> None:
     """Warn of workers whose model is not in the catalog.
 
-    It is a mistake, or the catalog is filled later; the workers are used once their model appears.
+    It is a mistake, or the model comes later; the workers are used once their model appears.
     """
     known = core.catalog().models
     for model in sorted(worker_sources(core.settings).keys() - known.keys()):

@@ -1,7 +1,7 @@
-"""Litestar's exception handler: errors of ours, of the framework and of the database, answered.
+"""Litestar's exception handler: answers our own errors, the framework's and the database's.
 
-Ours bring their status and words (see `gateway.errors`); all others are translated into them here.
-The hot paths answer for themselves; see `data_plane.api.exchange`.
+Ours have a status and a message (see `gateway.errors`); all others are translated into ours here.
+The hot paths answer errors themselves; see `data_plane.api.exchange`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from gateway.storage.database import DatabaseAway
 
 Answer = Callable[[Request[Any, Any, Any], Exception], Response[Any]]
 Page = Callable[[Request[Any, Any, Any], GatewayError, str], Response[Any] | None]
-"""Makes the page of an error and a request's id; None for a path that is for programs."""
+"""Makes the page for an error, given the request's id; None for a path that is for programs."""
 
 log = structlog.get_logger()
 
@@ -40,9 +40,9 @@ _AWAY_SECONDS = 5.0
 
 
 def answering(page: Page | None) -> Answer:
-    """Make the handler of all errors: browsers get a page, where there are pages.
+    """Make the handler of all errors: browsers get a page, where the process has pages.
 
-    Programs get OpenAI's envelope, for errors of the framework too.
+    Programs get OpenAI's envelope, even for errors of the framework.
     """
 
     def answer(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:

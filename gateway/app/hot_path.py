@@ -1,7 +1,7 @@
 """The data plane of one process: everything between a request and its vectors.
 
-Its credit is the engine that holds leases, with its ledger and its journal; nothing is opened
-before the engine starts.
+`credit` is the engine that holds leases, with a ledger and a journal; nothing is opened before the
+engine starts.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class DataPlane:
     hot_path: HotPath
     organization_limits: OrganizationLimits
     watched: list[Collector] = field(default_factory=list)
-    """What else /metrics shows."""
+    """Collectors that /metrics shows as well."""
     draining: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once this process leaves its load balancer."""
 
@@ -216,7 +216,7 @@ def endpoints(data: DataPlane, core: Core) -> list[HotEndpoint]:
 
 
 def bounds(settings: Settings) -> Bounds:
-    """Return what clients may hold."""
+    """Return the bounds on what clients may hold."""
     return Bounds(
         connections_max=settings.connections_max,
         pipelined_max=settings.pipelined_max,
@@ -232,7 +232,7 @@ def bounds(settings: Settings) -> Bounds:
 
 
 def wings(core: Core, data: DataPlane) -> list[Wing]:
-    """Return what serves /v1, and health, which every process answers."""
+    """Return the wings that serve /v1, and that of health, which every process answers."""
     settings = core.settings
     callers = Callers(
         data.authenticator, KeyRate(settings.reads_per_minute), proxies=settings.trusted_proxies
@@ -297,16 +297,16 @@ def wings(core: Core, data: DataPlane) -> list[Wing]:
 
 
 _OUTDATED_SECONDS = 1.0
-"""How often digests of keys that were found by an older secret are written anew."""
+"""How often digests of keys that were made with an older secret are written anew."""
 _LIMITS_SECONDS = 5.0
-"""How long a changed limit of an organization takes to hold."""
+"""How long a changed limit of an organization takes to apply."""
 _SCHEMA_SECONDS = 5.0
-"""How long a process stays ready on a schema that it does not run on any more."""
+"""How long a process stays ready on a schema that it no longer runs on."""
 _SEGMENT_BYTES = 4_194_304
 _ROOM_SECONDS = 30.0
 """How often the room on the journal's disk is measured."""
 _MAC_SECRETS_SECONDS = 10.0
-"""How often they are read again."""
+"""How often the secrets of keys' MACs are read again."""
 
 
 def _open_ledger(database: Database) -> PostgresLedger | SqliteLedger:

@@ -1,7 +1,7 @@
 """The runner of background jobs.
 
 A job that fails is logged and runs again at its next turn; one that hangs is canceled. Metrics say
-how often each failed, and when it last went well.
+how often each failed, and when it last succeeded.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Jobs:
         self._stopping = False
 
     async def start(self) -> None:
-        """Start; each job runs for the first time after its interval."""
+        """Start; each job first runs after its interval, or once it is woken."""
         self._tasks = [asyncio.create_task(self._repeat(job), name=job.name) for job in self._jobs]
 
     async def stop(self) -> None:
@@ -48,7 +48,7 @@ class Jobs:
             try:
                 async with asyncio.timeout(job.timeout_seconds):
                     await job.run()
-            except Exception as error:  # noqa: BLE001 - the next turn comes, whatever it was
+            except Exception as error:  # noqa: BLE001 - whatever it was, there is a next turn
                 if not failing:
                     log.error("job fails", job=job.name, reason=f"{type(error).__name__}: {error}")
                 failing = True
@@ -61,7 +61,7 @@ class Jobs:
 
 
 async def _turn(job: Job, seconds: float) -> None:
-    """Wait until a job runs again: for its time, or for its event."""
+    """Wait until a job runs again: until its time has passed, or its event is set."""
     if job.wake is None:
         await asyncio.sleep(seconds)
         return

@@ -1,9 +1,9 @@
-"""What processes counted that have ended or do not answer: without it counters would go backwards.
+"""The counts of processes that have ended or do not answer: without them, counters would fall.
 
-A sum that falls is read as a reset by Prometheus: it would count all that is left once more. So
-whoever is scraped writes down what each process told, in the folder where they meet, and adds what
-it finds there of those that tell nothing. One that ends by itself leaves its last count; of one
-that is killed, what it counted since the last scrape is lost.
+Prometheus reads a sum that falls as a reset, and would count everything that is left once more. So
+the process that is scraped writes down what each process reported, in the folder where they meet,
+and adds what it finds there of those that report nothing. A process that ends normally leaves its
+last counts; if it is killed, what it counted since the last scrape is lost.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ from pathlib import Path
 _SUFFIX = ".seen"
 _LOCK = "seen.lock"
 _GONE = "gone"
-"""What all have counted that are gone."""
+"""The name under which the counts of all that are gone are added up."""
 
 
 class LastSeen:
-    """The counts that lie in a folder. `add_up` makes one of several, without what only lived."""
+    """The counts in a folder. `add_up` adds up several, without gauges."""
 
     def __init__(self, folder: Path, add_up: Callable[[Sequence[bytes]], bytes]) -> None:
         self._folder = folder
         self._add_up = add_up
 
     def write(self, told: Mapping[str, bytes]) -> None:
-        """Write down what processes told, by their names."""
+        """Write down what processes reported, by their names."""
         with self._locked():
             self._write(told)
 
     def exchange(
         self, told: Mapping[str, bytes], own_name: str, living: Container[str]
     ) -> list[bytes]:
-        """Write down what processes told; return what is known of all but one's own.
+        """Write down what processes reported; return what is known, except for the own process.
 
-        Those that told nothing and are not among the `living` are gone: their counts are made one.
+        Those that reported nothing and are not `living` are gone: their counts are merged.
         """
         with self._locked():
             known = {path.stem: path for path in self._folder.glob(f"*{_SUFFIX}")}
-            # of one that ended after it told, another may have made that one with the others'
+            # a process that ended after it reported may already be merged by another process
             told = {name: one for name, one in told.items() if name in living or name in known}
             silent = {name: path for name, path in known.items() if name not in told}
             gone = [path for name, path in silent.items() if name not in living]
@@ -67,7 +67,7 @@ class LastSeen:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Keep others out: each process answers scrapes."""
+        """Keep other processes out, since each answers scrapes."""
         with (self._folder / _LOCK).open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield

@@ -1,4 +1,4 @@
-"""What writes mails and moves credit, made from the settings for the service and for commands."""
+"""Makes the parts that write mails and move credit, for the service and for commands."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 
 def make_mail(settings: Settings, database: Database) -> tuple[MailWriter, Outbox]:
-    """Make what writes mails and what sends them."""
+    """Make the writer of mails, and the outbox that sends them."""
     return MailWriter(constants(settings)), _outbox(settings, database)
 
 
 def make_moves(
     settings: Settings, database: Database, sold: Payments | None, mails: AccountMails
 ) -> Moves:
-    """Make what moves money for operators."""
+    """Make the part that moves money for operators."""
     rules = Rules(
         alone_nanos=settings.approval_dollars * 10**9,
         day_nanos=settings.operator_dollars_per_day * 10**9,
@@ -36,7 +36,7 @@ def make_moves(
 
 
 def constants(settings: Settings) -> dict[str, Any]:
-    """Return what all pages and mails may name."""
+    """Return the values that all pages and mails may use."""
     return {
         "brand": settings.brand,
         "public_url": settings.public_url,

@@ -20,7 +20,7 @@ from gateway.settings import Settings
 
 
 def sources(settings: Settings, gpu_terms: GpuTerms) -> Mapping[str, Source]:
-    """Return them all, by what they tell of."""
+    """Return all sources, named by what they report."""
     return {
         "models without workers": down,
         "audits": audit_needs,

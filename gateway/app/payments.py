@@ -1,4 +1,4 @@
-"""The parts of buying, and what they repeat; without Stripe's key there are none."""
+"""The parts that sell credit, and their jobs; without Stripe's key there are none."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from gateway.wings import Job, Wing
 log = structlog.get_logger()
 
 _RECONCILE_SECONDS = 2.0
-"""How often due payments are looked for that no event of this process has told of."""
+"""How often to look for due payments that no event in this process has announced."""
 _HELD_UP_SECONDS = 5.0
 """How long to wait after Stripe did not answer. Asking again at once, for each event that comes in,
 would leave the process too little time for the webhook."""
 _SWEEP_SECONDS_MAX = 60.0
-"""How often it is checked whether a list at Stripe is due."""
+"""Longest interval between checks whether a list at Stripe is due."""
 _AUTO_TOP_UP_SECONDS = 2.0
 _REFUND_SECONDS = 30.0
 _HELD_SECONDS = 5.0
-"""How often open checkouts of organizations that may not buy are looked for."""
+"""How often to look for open checkouts of organizations that may not buy."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Payments:
-    """What sells credit."""
+    """The parts that sell credit."""
 
     stripe: StripeApi
     customers: Customers
@@ -96,7 +96,7 @@ def make_payments(settings: Settings, database: Database) -> Payments | None:
 
 
 def warn_of_test_mode(settings: Settings) -> None:
-    """Warn where the world may get credit with Stripe's test cards: what it pays for is real."""
+    """Warn where anyone could get credit with Stripe's test cards: what it pays for is real."""
     if settings.stripe_secret_key and not settings.stripe_live and settings.is_https:
         log.warning(
             "Stripe is in test mode: anyone can get credit here with a test card",

@@ -1,8 +1,8 @@
 """News of workers between gateways, through Redis.
 
-Two kinds, neither of which is trusted as it is: the signed announcement of a worker that registered
-with one gateway, which the others check again, and a worker that one gateway quarantined, which
-the others examine before one of their requests fails on it.
+There are two kinds, and neither is simply believed: the signed announcement of a worker that
+registered with one gateway, which the others check again, and a worker that one gateway
+quarantined, which the others examine before a request of theirs fails on it.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Peers:
         await self.announcements.start()
 
     async def stop(self) -> None:
-        """Send what is being sent, then stop listening."""
+        """Finish sending, then stop listening."""
         await asyncio.gather(*self._telling)
         await self.announcements.stop()
 
@@ -67,7 +67,7 @@ class Peers:
     def _hear_lease(self, message: bytes) -> None:
         signature, _, body = message.partition(b" ")
         if self._leases:
-            with suppress(RegistrationRefused):  # late, not signed, or of another version
+            with suppress(RegistrationRefused):  # late, not signed, or from another version
                 self._leases.announce(body, signature.decode("latin-1"), passed_on=True)
 
     def _hearing(self, *, others: bool) -> None:
@@ -78,7 +78,7 @@ class Peers:
         try:
             suspect = msgspec.json.decode(message, type=Suspect)
         except msgspec.MsgspecError:
-            return  # of another version
+            return  # from another version
         worker = self._router.worker(suspect.model, suspect.url)
         if suspect.gateway_id != self._gateway_id and worker is not None and worker.ready:
             self._router.pools[suspect.model].check(suspect.url)

@@ -1,4 +1,4 @@
-"""One gateway process: its application, and its parts started and stopped in order."""
+"""One gateway process: its application, and its parts, started and stopped in order."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ if TYPE_CHECKING:  # a process of the data plane alone imports neither
 log = structlog.get_logger()
 
 _GC_THRESHOLDS = (5_000, 10, 10)
-"""Python's 700 begins a collection whenever a few more requests are in flight than before; they
-leave nothing to collect. 5,000 young objects take 2 ms, and all that isn't frozen takes as long."""
+"""Python's 700 starts a collection whenever a few more requests are in flight than before, and they
+leave nothing to collect. 5,000 young objects take 2 ms, and everything not frozen as long."""
 
 
 class Process:
     """All parts, and the application that serves the planes of GATEWAY_ROLE.
 
-    It is what the server runs: an ASGI application, with the door that `FrontDoor` looks for.
+    This is what the server runs: an ASGI application, with the `door` that `FrontDoor` looks for.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Process:
         control: ControlPlane | None,
         wings: Sequence[Wing],
     ) -> None:
-        """`control` is None in a process that serves the data plane alone."""
+        """`control` is None in a process that serves only the data plane."""
         self.core = core
         self.data = data
         self._control = control
@@ -99,12 +99,12 @@ class Process:
 
     @property
     def web(self) -> Web:
-        """What its pages are made with."""
+        """The web kit of its pages."""
         assert self._control, "this process serves the data plane alone"
         return self._control.web
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve what is not of a hot path."""
+        """Serve a request that is not on a hot path."""
         await self.app(scope, receive, send)
 
     def drain(self) -> None:
@@ -174,7 +174,7 @@ class Process:
             await self.services.api_health.refresh()
 
     async def _partition(self) -> None:
-        """Make partitions. That it fails keeps nothing from starting: the job goes on with it."""
+        """Make partitions. A failure doesn't stop the start: the job tries again."""
         try:
             await partition(self.core)
         except Exception as error:  # noqa: BLE001 - usage without a partition is charged too

@@ -1,4 +1,4 @@
-"""What a process hears of the others through Redis, for Prometheus. Read at each scrape."""
+"""What a process hears from the others through Redis, for Prometheus. Read at each scrape."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:  # only a deployment with Redis imports it
 
 
 class RedisMetrics(Collector):
-    """Collects how each connection to Redis is, and how many gateways were counted there."""
+    """Collects the state of each connection to Redis, and how many gateways were counted there."""
 
     def __init__(self, channels: Mapping[str, Channels], presence: Presence) -> None:
-        """`channels` by what they carry."""
+        """`channels` are named by what they carry."""
         self._channels = channels
         self._presence = presence
 

@@ -1,4 +1,4 @@
-"""Gives each request of the application an id, which its log lines and its errors have."""
+"""Gives each request of the application an id, which its log lines and its errors carry."""
 
 from __future__ import annotations
 
@@ -43,5 +43,5 @@ def logged(app: ASGIApp, log_answer: LogAnswer | None) -> ASGIApp:
 
 
 def request_id() -> str:
-    """Return the id of the request in progress, or a new one outside of any."""
+    """Return the id of the request in progress; a new one if there is none."""
     return str(get_contextvars().get("request") or new_id())

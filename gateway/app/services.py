@@ -62,20 +62,20 @@ from gateway.sealing import Seal
 from gateway.settings import Settings
 
 ADDRESSES_PER_HOUR = 60
-"""Most addresses of webhooks that an organization's people have looked up."""
+"""Most webhook addresses that are looked up for an organization's members in an hour."""
 MESSAGES_PER_HOUR = 60
-"""Most tests and replays of webhooks that an organization's people ask for."""
+"""Most tests and replays of webhooks that an organization's members ask for in an hour."""
 
 ASKS_PER_HOUR = 20
-"""Most models that one network asks for by the form."""
+"""Most models that one network asks for by the form in an hour."""
 
 PROOFS_PER_HOUR = 30
-"""Most proofs of a second factor that one person tries: guessing a code takes years."""
+"""Most proofs of a second factor that one person tries in an hour: guessing one takes years."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
-    """What the control plane does, by domain."""
+    """The objects of the control plane's domains."""
 
     keys: ApiKeys
     security_mails: SecurityMails
@@ -117,12 +117,12 @@ class Services:
 
 @dataclass(frozen=True, kw_only=True)
 class Web:
-    """What pages are made with, and what limits their visitors."""
+    """What pages are built with, and the limits for their visitors."""
 
     assets: Assets
     renderer: Renderer
     cookie: HostCookie
-    """The session's."""
+    """The session's cookie."""
     oauth_state: OAuthState
     calculation_limit: Limit
     experiment_limit: Limit
@@ -131,15 +131,15 @@ class Web:
     sign_in_quota: Quota
     vote_quota: Quota
     ask_quota: Quota
-    """Models that are asked for by the form."""
+    """Limits models that are asked for by the form."""
     invitation_quota: Quota
     address_quota: Quota
-    """Addresses of webhooks that are looked up for an organization."""
+    """Limits webhook addresses that are looked up for an organization."""
     message_quota: Quota
-    """Messages that people send a webhook: tests and replays."""
+    """Limits messages that people have sent to a webhook: tests and replays."""
     purchase_quota: Quota
     factor_quota: Quota
-    """Proofs of a second factor that one person tries."""
+    """Limits proofs of a second factor that one person tries."""
 
 
 def make_services(core: Core, *, key_changed: Callable[[bytes], Awaitable[None]]) -> Services:
@@ -212,7 +212,7 @@ def make_services(core: Core, *, key_changed: Callable[[bytes], Awaitable[None]]
         preferences=Preferences(),
         crossings=Crossings(database),
         notice_mails=NoticeMails(database, outbox, writer, public_url=settings.public_url),
-        # names that people type are looked up apart from those that deliveries need
+        # names that people type are looked up separately from those that deliveries need
         endpoints=Endpoints(webhook_secrets, Addresses(private_hosts)),
         deliveries=Deliveries(),
         deliverer=Deliverer(database, webhook_secrets, Transport(Addresses(private_hosts))),

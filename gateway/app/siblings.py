@@ -1,8 +1,8 @@
 """The processes of one `gateway run --processes N`: each listens on a unix socket in their folder.
 
-Whichever of them is asked, the service answers: they pass a worker's announcement on to one
-another, and add their metrics up. Their parent has no part in it: it only starts them, so that it
-outlives whatever happens in one. Across machines Redis passes announcements on; see `peers`.
+Whichever of them is asked answers for the service: they pass a worker's announcement on to one
+another, and add up their metrics. Their parent takes no part: it only starts them, so that it
+outlives whatever happens in one. Across machines, Redis passes announcements on; see `peers`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _numbers = itertools.count()
 
 
 class Siblings:
-    """This process among them. `start` and `stop` it with the application."""
+    """This process among its siblings. `start` and `stop` it with the application."""
 
     def __init__(self, folder: Path, hear: Callable[[bytes, str], None] | None = None) -> None:
         self._folder = folder
@@ -58,9 +58,9 @@ class Siblings:
         await self._ask_all(_ANNOUNCEMENT + signature.encode() + b" " + body)
 
     async def metrics(self, own: bytes) -> list[bytes]:
-        """Return the metrics of the others, given one's own.
+        """Return the metrics of the others, given this process's own.
 
-        Of those that do not answer within a second, or have ended, it is what they counted.
+        For those that do not answer within a second, or have ended, only their last counts.
         """
         name = self._socket.stem
         answers = (await self._ask_all(_METRICS)).items()
@@ -85,7 +85,7 @@ class Siblings:
                     return await _receive(reader)
                 finally:
                     writer.close()
-        except ConnectionRefusedError:  # of a process that died
+        except ConnectionRefusedError:  # left by a process that died
             path.unlink(missing_ok=True)  # noqa: ASYNC240 - in memory, as a rule
         except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
             log.warning("a sibling does not answer", socket=path.name, reason=repr(error))

@@ -1,4 +1,4 @@
-"""What launches cost and give away, by the settings, for the service and for commands."""
+"""What launches cost and give away, from the settings, for the service and for commands."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def make_gpu_terms(settings: Settings) -> GpuTerms:
 
 
 def launch_terms(settings: Settings) -> LaunchTerms:
-    """Return the credit that comes with a launch, and how fast its mails leave."""
+    """Return the credit that comes with a launch, and how fast its mails are sent."""
     return LaunchTerms(
         gift=Gift(
             nanos=settings.launch_credit_nanos,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # where traces are off, nothing of them is imported
 
 
 class TraceMetrics(Collector):
-    """Collects what became of spans; zero where traces are off."""
+    """Collects how many spans were lost; zero where traces are off."""
 
     def __init__(self, tracing: Tracing | None) -> None:
         self._tracing = tracing

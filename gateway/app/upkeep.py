@@ -1,4 +1,4 @@
-"""What the control plane repeats for the whole deployment."""
+"""The jobs that the control plane runs for the whole deployment."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def wing(core: Core, services: Services) -> Wing:
 
 
 async def forget_old(database: Database, settings: Settings) -> None:
-    """Remove what is past its retention, in short transactions."""
+    """Remove rows that are past their retention, in short transactions."""
     async with database.write() as connection:
         await links.forget_old(connection)
         await key_revocation.forget_old(connection)
@@ -130,7 +130,7 @@ async def forget_old(database: Database, settings: Settings) -> None:
 
 
 async def forget_alerts(database: Database) -> None:
-    """Remove old deliveries, then the notices and endpoints that no delivery names any more."""
+    """Remove old deliveries, then old notices and removed endpoints that none names any more."""
     now = wall.now()
     for forget in (deliveries.forget_old, notices.forget_old):
         for _ in range(_FOLDS_MAX):

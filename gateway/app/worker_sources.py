@@ -10,12 +10,12 @@ from gateway.settings import Settings, SettingsError
 
 
 def worker_sources(settings: Settings) -> dict[str, list[Provider]]:
-    """Return where the workers of GATEWAY_WORKERS are, by model. Raises SettingsError."""
+    """Return the sources of the workers in GATEWAY_WORKERS, by model. Raises SettingsError."""
     trust = worker_trust(settings)
     try:
         found = parse_workers(settings.workers)
         for url in (url for urls in found.values() for url in urls):
-            # opens nothing; knows what an address is, and what a worker there has to prove
+            # opens nothing, but checks the address and what a worker there has to prove
             registry.connect(url.removeprefix(DNS), trust)
         return {model: [provider(url) for url in urls] for model, urls in found.items()}
     except ValueError as error:
