@@ -157,8 +157,8 @@ def page(found: Found) -> str:
     median, low, least = (float(np.quantile(found.cosines, share)) for share in (0.5, 0.01, 0))
     return f"""# The served int8 MiniLM beside its published weights
 
-`make bench-int8 ARGS="--weights model.safetensors --write"` prints this page; how to get the
-weights is said in `benchmarks/int8.py`. Measured {datetime.now(UTC):%Y-%m-%d}.
+`make bench-int8 ARGS="--weights model.safetensors --write"` writes this page; `benchmarks/int8.py`
+says how to get the weights. Measured {datetime.now(UTC):%Y-%m-%d}.
 
 Published: `sentence-transformers/all-MiniLM-L6-v2`, `model.safetensors`, float32, SHA-256
 `{PUBLISHED_SHA256}`, in PyTorch. Served: the int8 file that
@@ -174,8 +174,9 @@ Published: `sentence-transformers/all-MiniLM-L6-v2`, `model.safetensors`, float3
 | queries with the same first result | {found.same_first:.1%} |
 | shared among the first {_FIRST} results, mean | {found.same_ten:.1%} |
 
-A shared result says that both found the same paragraph, not that it is the right one: which of the
-two finds better is not measured here. The texts are English and technical; others may differ.
+A shared result means that both found the same paragraph, not that it is the right one: which of
+the two finds better results is not measured here. The texts are English and technical; others may
+differ.
 """
 
 

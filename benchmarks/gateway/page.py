@@ -26,8 +26,8 @@ to the next.
 
 Ours is `gateway run` with every setting at its default: keys, counting, limits, exact charges that
 are durable before the answer, receipts, retries, checked vectors, metrics. Its hop goes over a unix
-socket. nginx looks the key up in a map and passes the request on to the same program in OpenAI's
-form; vllm-router knows no keys; LiteLLM has a master key and no database.
+socket. nginx looks the key up in a map and passes the request on to the same program, in OpenAI's
+format; vllm-router checks no keys; LiteLLM has a master key and no database.
 
 {machine}. {versions}. {date}.
 

@@ -53,7 +53,7 @@ def saturated(bench: Bench) -> Section:
     ]
     ratio_head = ["CPU of a request, ratio of medians", *(load.name for load in LOADS)]
     text = f"{table(head, rows)}\n\n{table(ratio_head, ratios)}"
-    return Section("As much as they give", text)
+    return Section("At full load", text)
 
 
 def rates(bench: Bench) -> Section:

@@ -80,8 +80,9 @@ def write(
 _OPENING = """\
 # Does a test fail when a line of the heart changes?
 
-`make mutate` changes one thing at a time in a copy of the tree: a bound by one, a condition turned
-round or left out, a call or an assignment that is missing, a lock or a condition that a query
-loses. It runs the tests that run that line, the quickest first and at most {seconds:.0f} seconds
-of them, until one fails. {tried} changes, sampled with the seed {seed}, on {day}. What lines other
-processes run is not recorded, so what only a test of processes could see counts as not seen."""
+`make mutate` changes one thing at a time in a copy of the tree: it moves a bound by one, reverses
+or removes a condition, leaves out a call or an assignment, or takes a lock or a condition from a
+query. It runs the tests that run that line, the quickest first and at most {seconds:.0f} seconds of
+them, until one fails. {tried} changes, sampled with the seed {seed}, on {day}. Which lines other
+processes run is not recorded, so what only a test with several processes could see counts as not
+seen."""
