@@ -1,8 +1,8 @@
 """The composition root: every part is made here and given what it needs.
 
 Nothing connects before the application starts; if the database can't be used, the start ends with
-one clear line. What isn't used isn't imported: commands don't import this package's modules, and a
-process doesn't import those of a plane that it doesn't run.
+one clear line. What isn't used isn't imported: a command gets only the modules that it asks for,
+and a process only those of the planes that it runs.
 """
 
 from __future__ import annotations

@@ -288,7 +288,7 @@ async def set_key_budget(
 @because
 @asynchronous
 async def revoke_key(key_id: str, *, acting: str | None, reason: str) -> None:
-    """Revoke a key for good; running gateways refuse it within a second."""
+    """Revoke a key permanently; running gateways refuse it within a second."""
     async with opened() as database, opened_keys(database) as keys:
         async with database.read() as connection:
             operator = await operator_of(connection, acting)
@@ -298,7 +298,7 @@ async def revoke_key(key_id: str, *, acting: str | None, reason: str) -> None:
 
 @asynccontextmanager
 async def opened_keys(database: Database) -> AsyncIterator[ApiKeys]:
-    """Open the key service; with a Redis it announces changes to running gateways.
+    """Open the key service; with Redis it announces changes to running gateways.
 
     Raises WrongSecret.
     """

@@ -1,4 +1,4 @@
-"""The operator a command acts as: `--as ADDRESS`. Their role and limits apply."""
+"""The operator that a command acts as: `--as ADDRESS`. Their role and limits apply."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class NobodyActs(BadRequest):
 async def operator_of(connection: AsyncConnection, address: str | None) -> Operator:
     """Return who acts. Raises NobodyActs, OperatorNotFound.
 
-    While there are no operators it is nobody, who may do everything.
+    While there are no operators, it is the command line itself, which may do everything.
     """
     if address:
         return await operators.find(connection, address)

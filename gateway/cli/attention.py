@@ -30,7 +30,7 @@ class NoSuchNeed(NotFound):
 
 
 class ToldNeed(msgspec.Struct, frozen=True, kw_only=True):
-    """A need as a command prints it; `until` is when one that waits is shown again."""
+    """A need as a command prints it; `until` is when a snoozed one is shown again."""
 
     key: str
     severity: Severity
@@ -56,7 +56,7 @@ def attention_group() -> None:
 @as_json
 @asynchronous
 async def list_needs(*, as_json: bool) -> None:
-    """List what needs an operator, and what waits."""
+    """List what needs an operator, and what is snoozed."""
     async with _looking() as (_, attention):
         look = await attention.found()
     told: list[tuple[Need, datetime | None]] = [(need, None) for need in look.needs]
@@ -82,7 +82,7 @@ async def list_needs(*, as_json: bool) -> None:
 @as_json
 @asynchronous
 async def list_rules(*, as_json: bool) -> None:
-    """List when each kind of need is told, with its thresholds."""
+    """List when each kind of need is shown, with its thresholds."""
     settings = Settings.from_environment()
     told = sources(settings, make_gpu_terms(settings)).items()
     rows = [ToldRule(what=name, rule=source.rule) for name, source in told]
@@ -98,7 +98,7 @@ async def list_rules(*, as_json: bool) -> None:
 @because
 @asynchronous
 async def snooze_need(key: str, *, hours: int, acting: str | None, reason: str) -> None:
-    """Let a need wait: name its key."""
+    """Snooze a need, named by its key."""
     async with _looking() as (database, attention):
         need = await attention.find(key)
         if need is None:
@@ -116,7 +116,7 @@ async def snooze_need(key: str, *, hours: int, acting: str | None, reason: str) 
 @acting_as
 @asynchronous
 async def unsnooze_need(key: str, *, acting: str | None) -> None:
-    """Show a need again that waits."""
+    """Show a snoozed need again."""
     async with opened() as database, database.write() as connection:
         operator = await operator_of(connection, acting)
         ended = await snoozes.end(connection, operator, key)

@@ -29,8 +29,8 @@ _ENTRY_MAX = 2**63 - 1
 """Ids of ledger entries are 64-bit integers."""
 
 _WHY_FROZEN: Mapping[FreezeCause, str] = {
-    "books": "an audit found its balance wrong, or the ledger refused its usage; requests get "
-    "503 until an audit finds it right, or until `gateway credits unfreeze`",
+    "books": "an audit found its balance wrong, until one finds it right; or the ledger refused "
+    "its usage, until `gateway credits unfreeze`. Meanwhile requests get 503",
     "operator": "suspended by an operator; requests get 403 until `gateway credits unfreeze`",
     "dispute": "a payment is disputed; requests get 402 until the dispute is closed",
     "owing": "a payment was reversed after its credit was used; requests get 402 until it is paid",
@@ -130,7 +130,7 @@ async def take_credit(
 @because
 @asynchronous
 async def undo_entry(organization: str, entry: int, *, acting: str | None, reason: str) -> None:
-    """Reverse a grant or a taking by another entry, once. `credits ledger` shows the ids."""
+    """Reverse a grant or a taking with another entry, once. `credits ledger` shows the ids."""
     async with moving() as (database, moves):
         operator, owner = await _involved(database, acting, organization)
         order = UndoOrder(organization_id=owner.id, entry_id=entry)
@@ -187,9 +187,9 @@ async def freeze(organization: str, *, acting: str | None, reason: str) -> None:
 @_REASON
 @asynchronous
 async def unfreeze(organization: str, *, acting: str | None, reason: str) -> None:
-    """Lift a suspension, or a freeze because the ledger refused what was used.
+    """Lift a suspension, or a freeze because the ledger refused the organization's usage.
 
-    Debts, disputes and audits freeze by themselves, and stay.
+    Freezes by debts, disputes and audits stay: they end with their cause.
     """
     async with opened() as database, database.write() as connection:
         operator = await operator_of(connection, acting)

@@ -1,4 +1,4 @@
-"""`gateway books`: how every account stood when the books were last audited."""
+"""`gateway books`: every account's balance when the books were last audited."""
 
 from __future__ import annotations
 

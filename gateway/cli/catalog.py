@@ -96,7 +96,7 @@ async def price_model(
 ) -> None:
     """Set a model's price per million tokens. Past usage keeps the price it was billed at.
 
-    A rise needs notice (GATEWAY_PRICE_NOTICE_DAYS) while someone uses the model.
+    An increase needs notice (GATEWAY_PRICE_NOTICE_DAYS) while someone uses the model.
     """
     nanos = credit.nanos_of_dollars(dollars)
     tier: Tier = "flex" if flex else "default"

@@ -1,4 +1,4 @@
-"""`gateway check`: is the configuration right, and does all answer that it names?"""
+"""`gateway check`: whether the configuration is right, and all that it names can be reached."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def check(*, as_json: bool) -> None:
 
 
 async def _findings(settings: Settings) -> list[Finding]:
-    """Ask all questions at once; the answers come in an order of their own."""
+    """Ask all questions at once; the findings keep the order of the questions."""
     from gateway.cli.checks.agreement import ABOUT, agreement  # noqa: PLC0415 - not for --help
     from gateway.cli.checks.database import database  # noqa: PLC0415
     from gateway.cli.checks.findings import asked  # noqa: PLC0415

@@ -36,7 +36,7 @@ async def launch_model(
 ) -> None:
     """Make a model live, and email everyone who voted for it or is on its waitlist, once each.
 
-    A running gateway must have a ready worker of it, whose revision is pinned (workers pin).
+    A running gateway must have a ready worker for it, whose revision is pinned (workers pin).
     """
     nanos, flex_nanos = (
         None if dollars is None else credit.nanos_of_dollars(dollars)

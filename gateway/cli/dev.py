@@ -1,4 +1,4 @@
-"""`gateway dev`: what it may be told; `dev_running`, which imports the gateway, does it."""
+"""`gateway dev`: its options. `dev_running`, which imports the gateway, does the work."""
 
 from __future__ import annotations
 

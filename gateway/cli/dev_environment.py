@@ -11,7 +11,7 @@ from pathlib import Path
 
 DATA = Path(".data")
 STRIPE = "GATEWAY_STRIPE_"
-"""How the variables of what sells credit begin."""
+"""The prefix of the variables for selling credit."""
 
 
 class CannotStart(Exception):
@@ -34,7 +34,7 @@ def _is_set(name: str) -> bool:
 
 
 def read_variables(file: Path) -> dict[str, str]:
-    """Read `export` lines; there are none where there is no file."""
+    """Read `export` lines; empty if there is no file."""
     if not file.is_file():
         return {}
     lines = (line.removeprefix("export ") for line in file.read_text().splitlines())

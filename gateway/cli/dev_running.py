@@ -7,8 +7,8 @@ Nobody vouches for the Stella that is started here, so its first answers become 
 of its revision: trust on first use, and the output says so. That catches what changes from one
 start to the next (an engine, a device), not what was wrong from the beginning.
 
-Without a key of Stripe's in the environment, credit is bought at a fake Stripe. It moves no money,
-and forgets what it holds at each start.
+Without a Stripe key in the environment, credit is bought through a fake Stripe. It moves no money,
+and forgets everything at each start.
 """
 
 from __future__ import annotations
@@ -212,9 +212,9 @@ def _prepare_folder(data: Path) -> None:
 
 @contextlib.contextmanager
 def _locked(data: Path) -> Iterator[Callable[[str], None]]:
-    """Hold the folder, which one process serves at a time; note its address for those after it.
+    """Lock the folder, which one process serves at a time; yield what notes its address there.
 
-    The lock ends with the process, however that ends. Raises CannotStart.
+    The lock ends with the process, however it ends. Raises CannotStart.
     """
     with (data / "lock").open("a+") as file:
         try:

@@ -12,12 +12,12 @@ from gateway.fake_stripe.store import SECRET_KEY
 from gateway.settings import Settings, variable
 
 _FIELDS = ("stripe_secret_key", "stripe_webhook_secrets", "stripe_api_url")
-_SWEEP_SECONDS = 30.0  # a fake that was started anew has forgotten the payments before it
+_SWEEP_SECONDS = 30.0  # short, since a fake that was started anew has forgotten older payments
 
 
 @asynccontextmanager
 async def fake_stripe(settings: Settings) -> AsyncIterator[Settings]:
-    """Serve a fake Stripe while the block runs; give the settings that sell credit there."""
+    """Serve a fake Stripe while the block runs; yield settings that sell credit through it."""
     secret = f"whsec_{secrets.token_hex(16)}"
     async with serving() as fake:
         fake.listen(f"{settings.public_url}/webhooks/stripe", secret)
@@ -31,7 +31,7 @@ async def fake_stripe(settings: Settings) -> AsyncIterator[Settings]:
 
 
 def stripe_variables(settings: Settings) -> dict[str, str]:
-    """Return what other commands need to reach the fake; of a real Stripe, nothing is kept."""
+    """Return the variables that other commands need to reach the fake; none for a real Stripe."""
     if settings.stripe_secret_key != SECRET_KEY:
         return {}
     return {variable(field): getattr(settings, field) for field in _FIELDS}

@@ -1,9 +1,9 @@
 """A server that leaves its load balancer before it stops listening.
 
-On SIGTERM it is not ready at once, closes each connection at its next answer, and serves on for
-GATEWAY_DRAIN_SECONDS, so that whoever sends it requests finds another one first. Then it stops
-listening, finishes what it has begun, and exits with 0. Ctrl-C and SIGQUIT leave that time out, as
-does a second SIGTERM.
+On SIGTERM it immediately reports that it is not ready, closes each connection after its next
+answer, and goes on serving for GATEWAY_DRAIN_SECONDS, so that its clients can find another gateway.
+Then it stops listening, finishes what it has begun, and exits with 0. Ctrl-C, SIGQUIT and a second
+SIGTERM skip that time.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ class DrainingServer(EndingServer):
         """When it stops listening, on the loop's clock."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, and be told by SIGQUIT too."""
+        """Listen, and handle SIGQUIT too."""
         self._loop = asyncio.get_running_loop()
         signal.signal(signal.SIGQUIT, self.handle_exit)
         await super().startup(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Drain, or end if there is nothing to drain or no time for it."""
+        """Drain, or end if there is nothing to drain or no time to drain in."""
         if self._loop is None or not self.started or self.should_exit:
             super().handle_exit(sig, frame)
             return

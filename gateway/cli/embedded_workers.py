@@ -15,7 +15,7 @@ from gateway.cli.printing import say
 log = structlog.get_logger()
 
 RESTART_SECONDS = 1.0
-_CANNOT_START = 1  # the exit status of a worker that would fail the same way again
+_CANNOT_START = 1  # exit status of a worker that would fail the same way again
 _SHUTDOWN_SECONDS = 10
 
 

@@ -1,4 +1,4 @@
-"""How a server that was started by hand ends: gracefully at first, and at once at a second Ctrl-C.
+"""How a server ends that was started by hand: gracefully, or at once after a second Ctrl-C.
 
 What was charged is durable before its answer, and the next process takes over what this one held,
 so ending at once loses nothing but the answers in progress.
@@ -20,7 +20,7 @@ from gateway.cli.printing import say
 
 AGAIN = "Ctrl-C again ends at once."
 QUIET_SECONDS = 2.0
-"""How long an end may take before it is said what it waits for."""
+"""How long an end may take before it says what it waits for."""
 _STATUS = 128 + signal.SIGINT
 
 
@@ -34,7 +34,7 @@ class EndingServer(uvicorn.Server):
         self._at_once = at_once
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """End, at once if it was asked before."""
+        """End; at once if it was already asked to."""
         if self.should_exit and sig == signal.SIGINT:
             self.end_at_once()
         super().handle_exit(sig, frame)
@@ -46,11 +46,11 @@ class EndingServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Take signals while it serves; what ended it is no error, so the exit status is 0."""
+        """Handle signals while it serves; ending by one is no error, so the exit status is 0."""
         with super().capture_signals():
             yield
             self._captured_signals.clear()  # else uvicorn raises them again before our cleanup
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the end of what else runs is under way
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # everything else is ending already
         signal.signal(signal.SIGINT, lambda *_: self.end_at_once())
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

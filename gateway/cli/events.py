@@ -1,4 +1,4 @@
-"""`gateway events`: what Stripe told, how far it has come, and another reading of one."""
+"""`gateway events`: Stripe's events, what became of each, and a replay of one."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def list_events(*, state: Any, about: str, limit: int, as_json: bool) -> N
 @because
 @asynchronous
 async def replay_event(event: str, *, acting: str | None, reason: str) -> None:
-    """Route an event again: what it is about is read at Stripe. A running gateway does it."""
+    """Route an event again: a running gateway reads at Stripe what it is about."""
     async with opened() as database, database.write() as connection:
         operator = await operator_of(connection, acting)
         await events.replay(connection, operator, event, reason=reason)

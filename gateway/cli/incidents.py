@@ -1,4 +1,4 @@
-"""`gateway incidents`: what the status page says of incidents."""
+"""`gateway incidents`: what the status page says about incidents."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def list_incidents(days: int, *, as_json: bool) -> None:
 @acting_as
 @asynchronous
 async def post(incident: str, *, title: str, words: str, reason: str, acting: str | None) -> None:
-    """Say something of an incident on the status page, its feed and its JSON."""
+    """Post an update about an incident to the status page, its feed and its JSON."""
     async with opened() as database, database.write() as connection:
         operator = await operator_of(connection, acting)
         await incidents.post(
@@ -71,7 +71,7 @@ async def post(incident: str, *, title: str, words: str, reason: str, acting: st
 @as_json
 @asynchronous
 async def show_incident(incident: str, *, as_json: bool) -> None:
-    """Show what was said of an incident, the newest first, with the ids of the updates."""
+    """Show what was said about an incident, newest first, with the ids of the updates."""
     async with opened() as database, database.read() as connection:
         found = await find(connection, incident)
     if as_json:

@@ -1,4 +1,4 @@
-"""`gateway launches`: what a launch would do, how far one has come, pausing it."""
+"""`gateway launches`: what a launch would do, how far one has come, and pausing one."""
 
 from __future__ import annotations
 

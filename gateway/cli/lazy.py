@@ -1,7 +1,7 @@
 """Commands whose modules are imported when they run.
 
-To list a group's commands, and to answer --version, nothing else is imported; so each command is
-listed with its sentence here, which a test holds to the one that the command itself has.
+Listing a group's commands, or answering --version, imports nothing else. So each command's sentence
+is listed with its name, and a test compares it with the command's own.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ async def list_secrets(*, as_json: bool) -> None:
 @because
 @asynchronous
 async def rotate(*, acting: str | None, reason: str) -> None:
-    """Add a secret that signs keys from two minutes on; keys of the others stay as good."""
+    """Add a secret that signs new keys after two minutes; keys of older secrets stay valid."""
     async with opened() as database, database.write() as connection:
         operator = await operator_of(connection, acting)
         signs_from = await keys.rotate_mac(connection, operator, reason=reason)
@@ -43,7 +43,7 @@ async def rotate(*, acting: str | None, reason: str) -> None:
 @because
 @asynchronous
 async def drop(secret_id: str, *, acting: str | None, reason: str) -> None:
-    """Drop a secret that leaked; its keys go on working, as those of version 0.1 do."""
+    """Drop a secret that leaked; its keys go on working, like those of version 0.1."""
     async with opened() as database, database.write() as connection:
         operator = await operator_of(connection, acting)
         await keys.drop_mac(connection, operator, secret_id, reason=reason)

@@ -49,7 +49,8 @@ async def retry_mail(
 ) -> None:
     """Send mails again: the named ones, or all launch mails that failed.
 
-    A running gateway sends them. Mails with a link are tried again only while they wait for it.
+    A running gateway sends them. A mail with a link can only be hurried while it waits for its next
+    try.
     """
     lifetime = timedelta(seconds=Settings.from_environment().mail_once_seconds)
     tried = len(ids)

@@ -124,7 +124,7 @@ for name, source, sentence in (
 def run() -> None:
     """Run one command; an expected error prints one line."""
     words = sys.argv[1:]
-    # a service must be configured explicitly, and what serves the folder writes its file
+    # `run` must be configured explicitly, and `dev` writes that file itself
     if words[:1] not in (["run"], ["dev"]):
         use_environment()
     if words[:1] == ["settings"] or {"--help", "-h"} & set(words):

@@ -1,4 +1,4 @@
-"""`gateway demand` and `gateway waitlist`: what is wanted, who asked, and votes set aside."""
+"""`gateway demand` and `gateway waitlist`: what is wanted, by whom, and votes set aside."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ async def list_votes(model: str, *, q: str, aside: bool, as_json: bool) -> None:
 @acting_as
 @asynchronous
 async def set_aside(vote: str, *, reason: str, acting: str | None) -> None:
-    """Have a vote count for nothing."""
+    """Set a vote aside, so that it no longer counts."""
     async with opened() as database, database.write() as connection:
         operator = await operator_of(connection, acting)
         done = await vote_reviews.set_aside(connection, operator, vote, reason=reason)
@@ -137,7 +137,7 @@ async def set_aside(vote: str, *, reason: str, acting: str | None) -> None:
 @acting_as
 @asynchronous
 async def restore(vote: str, *, reason: str, acting: str | None) -> None:
-    """Have a vote that was set aside count again."""
+    """Make a vote that was set aside count again."""
     async with opened() as database, database.write() as connection:
         operator = await operator_of(connection, acting)
         done = await vote_reviews.restore(connection, operator, vote, reason=reason)

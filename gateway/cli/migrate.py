@@ -1,4 +1,4 @@
-"""`gateway migrate`: the database, brought to this version or to a revision of the schema."""
+"""`gateway migrate`: brings the database to this version, or to a revision of the schema."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ async def migrate(*, to: str, is_plan: bool, is_status: bool) -> None:
     """Bring the database to this version's schema and catalog.
 
     With GATEWAY_MIGRATION_DATABASE_URL it does so as that role, which owns the schema, and lets the
-    role of DATABASE_URL read and write rows: add only, where history is kept.
+    role of DATABASE_URL read and write rows; where history is kept, it may only add rows.
 
-    A schema of a newer version stays as it is, if this version runs on it. Going down is refused if
-    that would lose rows; docs/upgrading.md says what it is for.
+    A newer version's schema stays as it is, if this version runs on it. Going down is refused if
+    rows would be lost; docs/upgrading.md says when to use it.
     """
     settings = Settings.from_environment()
     address = settings.migration_database_url or settings.database_url
@@ -54,7 +54,7 @@ async def migrate(*, to: str, is_plan: bool, is_status: bool) -> None:
 async def _upgrade(database: Database, to: str, settings: Settings) -> None:
     before = await upgrade(database, to, say=say)
     if before.is_newer:
-        say(f"The database is at {before.current}, of a newer version; this one runs on it.")
+        say(f"The database is at {before.current}, from a newer version; this one runs on it.")
         return
     now = await schema.read(database)
     if now.current != now.needed:

@@ -64,7 +64,7 @@ async def edit_model(
 @click.option("--facts", type=_FILE, required=True, help="A file with its facts.")
 @click.option("--page", type=_FILE, required=True, help="A file with the words of its page.")
 @click.option("--price", required=True, help="Estimated dollars per million tokens.")
-@click.option("--flex-price", help="Of the flex tier; default: half.")
+@click.option("--flex-price", help="The price in the flex tier; default: half.")
 @because
 @acting_as
 @asynchronous
@@ -156,7 +156,7 @@ async def cancel_price(change: str, *, reason: str, acting: str | None) -> None:
     async with opened() as database, database.write() as connection:
         operator = await operator_of(connection, acting)
         gone = await price_control.cancel(connection, operator, change, reason=reason)
-    say(f"{gone.model_id} does not get the price {money(gone.nanos_per_million_tokens)}.")
+    say(f"Canceled: {gone.model_id} will not cost {money(gone.nanos_per_million_tokens)}.")
 
 
 def _text(file: Path | None) -> str:

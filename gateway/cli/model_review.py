@@ -1,4 +1,4 @@
-"""`gateway models check`: may this catalog be shown?"""
+"""`gateway models check`: whether this catalog may be shown."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from gateway.control_plane.catalog import review
 async def check_models(*, as_json: bool) -> None:
     """Check the words and facts of all models.
 
-    Those of the data files, and that each model in the database has words. The exit status is 1 if
-    anything is wrong.
+    It reads the data files, and looks for models in the database without words. The exit status is
+    1 if anything is wrong.
     """
     found = list(review.problems())
     async with opened() as database, database.read() as connection:

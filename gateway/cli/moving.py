@@ -1,4 +1,4 @@
-"""What commands that move money or suspend accounts work with: the same as the pages."""
+"""What commands use to move money or suspend accounts: the same parts as the pages."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def moving() -> AsyncIterator[tuple[Database, Moves]]:
-    """Open the database and what moves credit. For refunds, see `moves_of`."""
+    """Open the database, and make the part that moves credit. For refunds, see `moves_of`."""
     async with opened() as database:
         yield database, moves_of(database, None)
 
 
 def moves_of(database: Database, sold: Payments | None) -> Moves:
-    """Make what moves money, refunds too if credit is sold."""
+    """Make the part that moves money, with refunds if credit is sold."""
     return make_moves(Settings.from_environment(), database, sold, mails_of(database))
 
 
 def mails_of(database: Database) -> AccountMails:
-    """Make what writes mails to owners; a running gateway sends them."""
+    """Make the part that writes mails to owners; a running gateway sends them."""
     settings = Settings.from_environment()
     writer, outbox = make_mail(settings, database)
     return AccountMails(outbox, writer, public_url=settings.public_url)

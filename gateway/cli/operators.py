@@ -29,7 +29,7 @@ def operators_group() -> None:
 @because
 @asynchronous
 async def add_operator(address: str, *, role: Any, acting: str | None, reason: str) -> None:
-    """Make a person an operator, and print the address where they set their second factor."""
+    """Make a person an operator, and print the address where they set up their second factor."""
     async with opened() as database, database.write() as connection:
         operator = await operator_of(connection, acting)
         added = await staff.add(connection, operator, addresses.parse(address), role, reason)

@@ -1,4 +1,4 @@
-"""`gateway billing`, the commands for what went wrong: refunds, holds, disputes, auto top-up."""
+"""`gateway billing`, the commands for problems: refunds, holds, disputes, auto top-up."""
 
 from __future__ import annotations
 

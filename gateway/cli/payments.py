@@ -72,7 +72,10 @@ for _command in (
 
 @asynccontextmanager
 async def selling() -> AsyncIterator[tuple[Database, Payments]]:
-    """Open the database and what sells credit. Raises SettingsError, and StripeUnread within."""
+    """Open the database and the parts that sell credit.
+
+    Raises SettingsError, and StripeUnread for a StripeFailure inside the block.
+    """
     settings = Settings.from_environment()
     async with opened() as database:
         parts = make_payments(settings, database)
@@ -88,7 +91,7 @@ async def selling() -> AsyncIterator[tuple[Database, Payments]]:
 
 @asynccontextmanager
 async def maybe_selling() -> AsyncIterator[tuple[Database, Payments | None]]:
-    """Open the database, and what sells credit if Stripe's key is set. Raises as `selling`."""
+    """Open the database, and the parts that sell credit if Stripe's key is set; see `selling`."""
     if Settings.from_environment().stripe_secret_key:
         async with selling() as opened_parts:
             yield opened_parts

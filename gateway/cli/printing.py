@@ -1,4 +1,4 @@
-"""What commands share: their output, coroutines as commands, `--json`, and an open database."""
+"""What commands share: output, coroutines as commands, `--json`, and an open database."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def say(text: str) -> None:
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return a line for each row, its cells under each other."""
+    """Return a line for each row, with its columns aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -53,7 +53,7 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _heading(name: str) -> str:
-    """Return what a column is called: amounts are shown in dollars, whatever a program is sent."""
+    """Return a column's heading, without `nanos`: tables show amounts in dollars."""
     return name.removesuffix("_nanos").replace("_", " ")
 
 

@@ -1,7 +1,7 @@
 """The processes of `gateway run --processes N`, on one socket, watched by their parent.
 
-One that dies or hangs is replaced. They end together: the parent passes on what it is told, closes
-its own copy of the socket, and waits until all have drained. If one can't start, all end.
+One that dies or hangs is replaced. They end together: the parent passes signals on, closes its own
+copy of the socket, and waits until all have drained. If one can't start, all end.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from gateway.cli.draining import DrainingServer
 log = structlog.get_logger()
 
 NOT_STARTED = 3
-"""The exit status of a server that could not start, as of uvicorn's own command."""
+"""The exit status of a server that could not start, the same as uvicorn's."""
 _LOOK_SECONDS = 1.0
-"""How often it is looked whether a process hangs."""
+"""How often the parent looks whether a process hangs."""
 _HANGS_SECONDS = 10.0
-"""How long a process may take to say that it lives."""
+"""How long a process may take to answer that it is alive."""
 _STARTS_SECONDS = 120.0
-"""How long until it first says so: it says nothing while it imports, from a cold disk say."""
+"""How long its first answer may take: it can't answer while it imports, maybe from a slow disk."""
 
 
 class Processes:
@@ -41,7 +41,7 @@ class Processes:
         self._socket = config.bind_socket()
         self._children: list[_Child] = []
         self._ending: signal.Signals | None = None
-        """What the children are told."""
+        """The signal that the children get."""
         self._told_once: set[_Child] = set()
         self._status = 0
 
@@ -66,10 +66,10 @@ class Processes:
         return child
 
     def _told(self, number: int, _frame: object) -> None:
-        """Pass a signal on. Runs between any two steps of the parent.
+        """Pass a signal on. This may run between any two steps of the parent.
 
-        A terminal sends Ctrl-C to the children as well. They may get SIGQUIT then, which ends as
-        the first Ctrl-C does, while a second SIGINT would end them at once.
+        A terminal sends Ctrl-C to the children as well. So they get SIGQUIT from here, which ends
+        them like a first Ctrl-C, while a second SIGINT would end them at once.
         """
         if number == signal.SIGINT and self._ending == signal.SIGQUIT:
             for child in self._children:
@@ -86,7 +86,7 @@ class Processes:
                 self._told_once.add(child)
 
     def _look(self) -> None:
-        """Replace what died or hangs, unless it could not start."""
+        """Replace processes that died or hang; end if one could not start."""
         for place, child in enumerate(self._children):
             if self._ending is not None:
                 return
@@ -114,7 +114,7 @@ class _Child(Child):
         self._has_answered = False
 
     def hangs(self) -> bool:
-        """Tell whether it has been silent for too long. Waits for nothing: others may die too."""
+        """Tell whether it has been silent for too long, without waiting: others may die too."""
         try:
             while self.parent_conn.poll():
                 self.parent_conn.recv()
@@ -129,7 +129,7 @@ class _Child(Child):
 
     @property
     def server(self) -> Server:
-        """What serves in the child."""
+        """The server that runs in the child."""
         if self._server is None:
             self._server = DrainingServer(self.config, drain_seconds=self._drain_seconds)
         return self._server

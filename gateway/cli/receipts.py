@@ -1,4 +1,4 @@
-"""`gateway receipts`: check what an answer's x-receipt says, with a file, a URL or the database."""
+"""`gateway receipts`: checks an answer's x-receipt, with a file, a URL or the database."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class ReceiptNotValid(BadRequest):
 
 
 class GatewayNotAsked(Unavailable):
-    """The gateway at --url does not answer as one."""
+    """The gateway at --url does not answer, or not as a gateway."""
 
     code = "gateway_not_asked"
 
@@ -46,9 +46,9 @@ class CheckedReceipt(msgspec.Struct, frozen=True, kw_only=True):
     receipt: Receipt
     key_id: str
     root_id: str | None
-    """None: it is signed by itself."""
+    """None for a receipt that is signed by itself."""
     is_published: bool
-    """Whether the log was asked for its root, and has it."""
+    """Whether the log of roots was asked, and has its root."""
 
 
 class _Published(msgspec.Struct):
@@ -84,7 +84,7 @@ async def verify_receipt(
 ) -> None:
     """Check the value of an x-receipt header; - reads it from the input.
 
-    Without --key and --url it is held against this deployment's own keys and log.
+    Without --key and --url it is checked with this deployment's own keys and log.
     """
     if key and url:
         raise click.UsageError("With --key, nobody is asked: leave --url out.")
@@ -149,7 +149,7 @@ def _hold_against_log(verified: VerifiedReceipt, found: PublishedRoot | None) ->
             "they cover, so check an old receipt with --key"
         )
     if (found.size, found.previous, found.root) != (tree.size, tree.previous, tree.root):
-        raise InvalidReceipt("the log has another root by this id")
+        raise InvalidReceipt("the log has another root with this id")
 
 
 def _tell(verified: VerifiedReceipt, checked: CheckedReceipt) -> None:

@@ -1,4 +1,4 @@
-"""`gateway move`: a deployment that outgrew SQLite goes on with PostgreSQL."""
+"""`gateway move`: moves a deployment that outgrew SQLite to PostgreSQL."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ _MOVED = "database.moved"
 async def move(*, origin: str, acting: str | None, reason: str) -> None:
     """Move everything from SQLite to the empty, migrated PostgreSQL database in DATABASE_URL.
 
-    No gateway may run on either. Each table is compared, the books are audited, and the file is
-    then renamed to PATH.moved, so that nothing serves from it. A move that ends before that can be
+    No gateway may run on either. Each table is compared, the books are audited, and then the file
+    is renamed to PATH.moved, so that nothing serves from it. A move that ends before that can be
     started again.
     """
     settings = Settings.from_environment()
@@ -85,7 +85,7 @@ async def _move(
 
 
 async def _was_moved(target: Database, head: TrailHead) -> bool:
-    """Whether the target is what this source was moved to, and perhaps more since."""
+    """Tell whether this source was already moved to the target, which may have more since."""
     entry = trail_entries.c
     async with target.read() as connection:
         action = await connection.scalar(

@@ -28,7 +28,7 @@ def secrets_group() -> None:
 class _SecretRow(msgspec.Struct, frozen=True, kw_only=True):
     fingerprint: str
     place: str
-    """Where it stands in GATEWAY_SECRET: first, second ...; missing or retired."""
+    """Its place in GATEWAY_SECRET: first, second ...; or missing, or retired."""
     seen_at: datetime
     api_keys: int
     webhooks: int
@@ -37,7 +37,7 @@ class _SecretRow(msgspec.Struct, frozen=True, kw_only=True):
     sessions: int
     mail_links: int
     is_next: bool
-    """No gateway has made anything with it yet: it is to be put first."""
+    """Whether no gateway has made anything with it yet: it is to be put first next."""
     can_be_dropped: bool
 
 
@@ -54,8 +54,8 @@ async def status(*, as_json: bool) -> None:
     """Show what depends on each secret that this database was used with, newest first.
 
     API keys move to the first secret when they are used, sealed texts by `gateway secrets reseal`
-    and an hourly job, sessions within an hour of their use. Nothing breaks when a secret is dropped
-    that only sessions and links depend on: they end.
+    and an hourly job, sessions within an hour of being used. A secret that only sessions and links
+    depend on can be dropped: they just end.
     """
     keyring = Settings.from_environment().keyring
     async with opened() as database, database.read() as connection:
@@ -82,7 +82,7 @@ async def status(*, as_json: bool) -> None:
 @as_json
 @asynchronous
 async def keys_under(fingerprint: str, *, as_json: bool) -> None:
-    """List the first hundred API keys in use that depend on a secret: they were not used since."""
+    """List the first hundred active API keys that depend on a secret: they were not used since."""
     async with opened() as database, database.read() as connection:
         found = await dependents.keys_under(connection, fingerprint, most=_KEYS_MAX)
     show(found, as_json=as_json, title="keys")
@@ -91,7 +91,7 @@ async def keys_under(fingerprint: str, *, as_json: bool) -> None:
 @secrets_group.command("reseal", epilog="Example: gateway secrets reseal")
 @asynchronous
 async def reseal() -> None:
-    """Seal again under the first secret what an older one sealed."""
+    """Seal again, with the first secret, what an older one sealed."""
     keyring = Settings.from_environment().keyring
     async with opened() as database:
         async with database.read() as connection:
@@ -109,7 +109,7 @@ async def reseal() -> None:
 @because
 @asynchronous
 async def retire_secret(fingerprint: str, *, acting: str | None, reason: str) -> None:
-    """Let gateways start without a secret, whatever depends on it: those API keys end for good."""
+    """Let gateways start without a secret; API keys that depend on it end permanently."""
     keyring = Settings.from_environment().keyring
     async with opened() as database, database.write() as connection:
         operator = await operator_of(connection, acting)

@@ -1,4 +1,4 @@
-"""`gateway run`: what it may be told; `serving`, which imports the gateway, does it."""
+"""`gateway run`: its options. `serving`, which imports the gateway, does the work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `gateway run` does: it serves with uvicorn, in one process or several."""
+"""Serves for `gateway run`, with uvicorn, in one process or several."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from gateway.settings import Settings, variable
 
 _LISTENING = re.compile(r"Uvicorn running on (.+) \(Press CTRL\+C to quit\)")
 _FOLDER_CHARACTERS_MAX = 60
-"""An address of a unix socket has 107 characters at most."""
+"""Longest temporary folder to use: a unix socket's path has at most 107 characters."""
 
 
 def run(*, host: str, port: int, uds: str | None, processes: int) -> None:

@@ -24,7 +24,7 @@ _MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
 
 
 class UnreadableHash(BadRequest):
-    """A hash to compare that is not NUMBER:HASH as `gateway trail verify` prints it."""
+    """A hash to compare with that is not NUMBER:HASH, as `gateway trail verify` prints it."""
 
     code = "unreadable_hash"
 

@@ -1,4 +1,4 @@
-"""`gateway export` and `gateway import`: an organization that goes on in another deployment."""
+"""`gateway export` and `gateway import`: an organization moves to another deployment."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 class FileExists(BadRequest):
-    """The file to write is there."""
+    """The file to write already exists."""
 
     code = "file_exists"
 
@@ -38,8 +38,8 @@ async def export_organization(
 ) -> None:
     """Close a suspended organization here, and write the file that continues it elsewhere.
 
-    Its credit leaves these books for good, and is in the file then: keep it as you keep money. A
-    file that was lost is written again by the same command.
+    Its credit leaves these books permanently and is then in the file: guard it like money. If the
+    file is lost, the same command writes it again.
     """
     if file.exists():  # noqa: ASYNC240 - a command has nothing else to do
         raise FileExists(f"{file} already exists.")

@@ -30,7 +30,7 @@ from gateway.storage.database import Database
 _DONE_SECONDS = 15.0
 _POLL_SECONDS = 0.1
 _SLOW = 1.1
-"""From here on a worker is called slower than its gateway measured it; jitter is no news."""
+"""From here on, a worker is called slower than measured; below, it is only jitter."""
 
 
 @click.group("workers")
@@ -118,10 +118,11 @@ async def undrain(url: str, *, acting: str | None, reason: str, as_json: bool) -
 @acting_as
 @asynchronous
 async def pin(model: str, url: str, *, reason: str, acting: str | None) -> None:
-    """Pin a trusted worker's answers as the golden vectors of its revision, for good.
+    """Pin a trusted worker's answers as the golden vectors of its revision, permanently.
 
-    From then on no other revision of the model is accepted unless it is pinned too. On another
-    machine URL is what its key is made for: workers behind dns+ are pinned by that name.
+    From then on no other revision of the model is accepted unless it is pinned too. For a worker on
+    another machine, URL is the one that its key is made for: workers behind dns+ are pinned by that
+    name.
     """
     from gateway.control_plane.back_office import pinning  # noqa: PLC0415 - it asks, and compares
 
@@ -145,9 +146,9 @@ async def pin(model: str, url: str, *, reason: str, acting: str | None) -> None:
 def key(url: str) -> None:
     """Print the key of the worker at URL, for GATEWAY_WORKER_KEY there.
 
-    URL is what gateways know the worker by: in GATEWAY_WORKERS (without dns+), or as it announces
-    itself. Host and port count: http and https have the same key. While the secret is rotated there
-    is a key of each, separated by commas.
+    URL is the one by which gateways know the worker: in GATEWAY_WORKERS (without dns+), or as it
+    announces itself. Only host and port count: http and https have the same key. While the secret
+    is rotated, there is a key for each, separated by commas.
     """
     secret = Settings.from_environment().worker_secret
     if not secret:
@@ -220,7 +221,7 @@ class _Row(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, report: WorkerReport, now: datetime) -> _Row:
-        """Describe one gateway's view of a worker in words."""
+        """Put one gateway's report of a worker into words."""
         worker = report.worker
         is_measured = worker.proved_seconds is not None
         slower = f"{worker.slowdown:.1f} times as slow as measured"

@@ -1,4 +1,4 @@
-"""What `gateway check` asks: a module for each thing that the service needs.
+"""The questions of `gateway check`: a module for each thing that the service needs.
 
-Each yields its findings; none sends, charges or changes anything, and none shows a secret.
+Each yields its findings. None sends, charges or changes anything, and none shows a secret.
 """

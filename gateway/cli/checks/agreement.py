@@ -1,4 +1,4 @@
-"""Settings that contradict each other, or that an address for others needs."""
+"""Settings that contradict each other, or that are missing once others use the service."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ABOUT = "settings"
 
 
 async def agreement(settings: Settings) -> AsyncIterator[Finding]:
-    """Compare settings; nobody is asked."""
+    """Compare settings; nothing is contacted."""
     found = [*_sharing(settings), *_signing_in(settings)]
     if not is_loopback(urlsplit(settings.public_url).hostname or ""):
         found += [*_for_others(settings), *_reaching(settings)]
@@ -41,7 +41,7 @@ def _sharing(settings: Settings) -> Iterator[Finding]:
 
 
 def _for_others(settings: Settings) -> Iterator[Finding]:
-    """Yield what an address that others use needs."""
+    """Yield what is missing for an address that others use."""
     if not settings.is_https:
         yield error(
             ABOUT,
@@ -65,7 +65,7 @@ def _for_others(settings: Settings) -> Iterator[Finding]:
 
 
 def _signing_in(settings: Settings) -> Iterator[Finding]:
-    """Yield what people need to get in, operators included."""
+    """Yield what is missing for people to sign in, operators included."""
     ways = settings.smtp_url or settings.github_client_id
     if settings.role == "data" or ways or settings.dev_mail:
         return
@@ -80,7 +80,7 @@ def _signing_in(settings: Settings) -> Iterator[Finding]:
 
 
 def _reaching(settings: Settings) -> Iterator[Finding]:
-    """Yield what reaches people, and how they reach us."""
+    """Yield what is missing to reach people, and for them to reach us."""
     if settings.role == "data":
         return
     if settings.github_client_id and not settings.smtp_url:

@@ -1,4 +1,4 @@
-"""The database: reached, of this version, with the rights, the clock and the room that it needs."""
+"""The database: whether it can be reached and fits this version, and its rights, clock and room."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from gateway.storage.tables import metadata, usage_events
 
 ABOUT = "database"
 _CLOCK_SECONDS_MAX = 1.0
-"""From here on a machine's clock is told to differ."""
+"""From here on, a machine's clock counts as different."""
 _OWN_CONNECTIONS = {"data": 2, "control": 1, "all": 3}
-"""Of each process, beside its pool: docs/connections.md."""
+"""Connections of each process besides its pool: docs/connections.md."""
 _FULL = 0.8
 """The share of a server's connections above which little is left for others."""
 
@@ -57,7 +57,7 @@ async def database(settings: Settings) -> AsyncIterator[Finding]:
 
 
 def is_missing(opened: Database) -> bool:
-    """Tell whether there is no such file: to open it would make it."""
+    """Tell whether the SQLite file is missing; opening it would create it."""
     return opened.is_sqlite and not Path(opened.url.database or "").exists()
 
 
@@ -157,7 +157,7 @@ async def _clock(connection: AsyncConnection) -> Finding:
     answered = time.time()
     assert isinstance(told, datetime)
     ahead_seconds = (asked + answered) / 2 - told.timestamp()
-    # the answer was made at some moment of the round trip
+    # the answer was made at some moment during the round trip
     differ_seconds = max(0.0, abs(ahead_seconds) - (answered - asked) / 2)
     if differ_seconds > _CLOCK_SECONDS_MAX:
         side = "ahead of" if ahead_seconds > 0 else "behind"
@@ -168,7 +168,7 @@ async def _clock(connection: AsyncConnection) -> Finding:
 
 
 async def _room(connection: AsyncConnection, settings: Settings) -> Finding:
-    """Compare what the gateways may open with what the server gives a role like ours."""
+    """Compare the connections that gateways may open with what the server allows our role."""
     server, of_database, of_role = (
         await connection.execute(
             text(

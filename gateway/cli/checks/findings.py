@@ -1,4 +1,4 @@
-"""A finding of `gateway check`, and how a question is asked: bounded, and without its secrets."""
+"""The findings of `gateway check`, and how questions are asked: with a time limit, no secrets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gateway.settings import SECRETS, Settings
 
 Level = Literal["ok", "warning", "error"]
 LEVELS: tuple[Level, ...] = ("ok", "warning", "error")
-"""From good to bad; the place of the worst is the exit status."""
+"""From good to bad; the index of the worst is the exit status."""
 QUESTION_SECONDS = 5.0
 """How long one question may take, all its steps together."""
 _HIDDEN = "***"
@@ -22,7 +22,7 @@ _SECRET_CHARACTERS_MIN = 4
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """One line: what was looked at, and what there is to say of it."""
+    """One line: what was checked, and the result."""
 
     level: Level
     about: str
@@ -50,17 +50,17 @@ async def asked(about: str, question: Question, settings: Settings) -> list[Find
 
 
 def ok(about: str, words: str) -> Finding:
-    """Make a finding about what is as it should be."""
+    """Make a finding that all is well."""
     return Finding(level="ok", about=about, words=words)
 
 
 def warning(about: str, words: str) -> Finding:
-    """Make a finding about what works, but should be otherwise."""
+    """Make a finding about something that works, but should be changed."""
     return Finding(level="warning", about=about, words=words)
 
 
 def error(about: str, words: str) -> Finding:
-    """Make a finding about what does not work."""
+    """Make a finding about something that does not work."""
     return Finding(level="error", about=about, words=words)
 
 

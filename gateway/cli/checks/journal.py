@@ -1,4 +1,4 @@
-"""The journal's folder: there, writable, and with the room that it may take."""
+"""The journal's folder: it exists, is writable, and has the space that the journal may take."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The mail server: reached, by TLS where it must be, and it lets us in."""
+"""The mail server: it can be reached, with TLS where required, and accepts our sign-in."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ABOUT = "mail"
 
 
 async def mail(settings: Settings) -> AsyncIterator[Finding]:
-    """Connect, sign in and leave; no mail is sent. Without a server there is nothing to ask."""
+    """Connect, sign in and leave; no mail is sent. Without a server there are no findings."""
     if not settings.smtp_url:
         return
     parts = urlsplit(settings.smtp_url)

@@ -1,4 +1,4 @@
-"""Valkey or Redis: reached, and able to carry messages between processes."""
+"""Valkey or Redis: it can be reached, and carries messages between processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stripe: the key is taken, of which mode it is, and whether it calls us back."""
+"""Stripe: whether it accepts the key, for which mode that is, and whether it can call us back."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ABOUT = "stripe"
 
 
 async def stripe(settings: Settings) -> AsyncIterator[Finding]:
-    """Read one page of what was sold. Without a key nothing is sold, and nobody is asked."""
+    """Read the newest checkout. Without a key nothing is sold, and nobody is asked."""
     if not settings.stripe_secret_key:
         yield ok(ABOUT, "GATEWAY_STRIPE_SECRET_KEY is not set: no credit is sold")
         return

@@ -1,4 +1,4 @@
-"""The workers of GATEWAY_WORKERS: reached, of the model, and of a revision that is pinned."""
+"""The workers in GATEWAY_WORKERS: they can be reached, and serve their model's pinned revision."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from gateway.storage.database import Database, DatabaseAway
 
 ABOUT = "workers"
 _WORKER_SECONDS = QUESTION_SECONDS - 1
-"""For one worker: all are asked together, after the catalog was read."""
+"""Time for one worker: all are asked at once, after the catalog was read."""
 
 
 async def workers(settings: Settings) -> AsyncIterator[Finding]:
-    """Shake hands with each worker, all at once. Raises ValueError for what is no list of them."""
+    """Shake hands with all workers at once. Raises ValueError for an invalid list."""
     listed = parse_workers(settings.workers)
     if not listed:
         if settings.worker_secret:
