@@ -5,8 +5,8 @@ Every five seconds, as long as the worker can serve, each gateway gets the signe
 when the worker leaves. Gateways are told in parallel: a slow one delays nobody, and gets its next
 announcement after the current one was answered or timed out. A refusal is logged once.
 
-A worker whose clock is wrong goes on: each gateway tells the time in its answer, signed too, and
-the next announcement to it bears that one's time.
+A worker whose clock is wrong can announce itself too: each gateway states its time in its answer,
+signed as well, and the next announcement to that gateway goes by its time.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ class Announcer:
         self._refused: set[str] = set()
         self._telling: dict[str, Future[None]] = {}
         self._ahead: dict[str, float] = {}
-        """By gateway: seconds by which its clock is ahead of ours."""
+        """Seconds by which each gateway's clock is ahead of ours."""
 
     def start(self) -> None:
         """Begin to announce as soon as the worker can serve."""
         self._thread.start()
 
     def leave(self) -> None:
-        """Tell all gateways that the worker leaves; returns when they answered or timed out."""
+        """Tell all gateways that the worker leaves; return once they have answered or timed out."""
         self._leaving.set()
         self._thread.join(timeout=3 * _TIMEOUT_SECONDS)
 
@@ -101,7 +101,7 @@ class Announcer:
             "leaving": leaving,
         }
         body = json.dumps(said).encode()
-        # under each key while they are rotated: a gateway may have one of them only
+        # with each key while they are rotated: a gateway may have only one of them
         signature = ",".join(authentication.sign_announcement(key, body) for key in self._keys)
         answer = client.post(gateway, content=body, headers={"x-signature": signature})
         told = answer.headers.get("x-time", "")

@@ -1,4 +1,4 @@
-"""The little of ASGI that a worker's application needs: bodies in, whole answers out."""
+"""The part of ASGI that a worker's application needs: bodies in, whole answers out."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def read(receive: Receive, bytes_max: int) -> bytes | None:
 
 
 def again(body: bytes, receive: Receive) -> Receive:
-    """Return what gives a body that was read once more, and then what follows it."""
+    """Return a `receive` that gives a body again that was already read, and then what follows."""
     unread = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def first() -> MutableMapping[str, Any]:

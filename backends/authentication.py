@@ -1,8 +1,8 @@
 """How a gateway and a worker on another machine prove to each other who they are.
 
 Each worker has a key of its own, made from the gateways' secret and the worker's authority (host
-and port, as gateways know them). With it both sides open a session, and in it both sign each
-message: nobody in between can ask, answer, change, exchange or repeat one. No clock is compared.
+and port, as gateways know them). Both sides open a session with it, and sign each message in that
+session: nobody in between can ask, answer, change, exchange or repeat one. No clocks are compared.
 
     gateway                                          worker
     POST /session      nonce                   ->
@@ -12,12 +12,12 @@ message: nobody in between can ask, answer, change, exchange or repeat one. No c
 
 The session's key is HMAC(key, nonce, ticket), fresh for each session. The tags are AES-GMAC over
 what matters of the message, its direction and its number: a few microseconds for a large one. The
-worker keeps nothing until the first signed message, and takes each number once.
+worker keeps nothing until the first signed message, and accepts each number once.
 
 Several keys are known while the secret is rotated. The gateway names those it has (`name_key`), and
-the worker proves the first of its own among them.
+the worker proves the first of its own that is among them.
 
-Texts are not hidden by this: whoever may listen between the machines must be kept out by TLS.
+This does not hide texts: where others can listen between the machines, TLS must.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SECRET_VARIABLE = "GATEWAY_WORKER_SECRET"  # noqa: S105 - the name of the variab
 KEY_VARIABLE = "GATEWAY_WORKER_KEY"
 """The variable that holds one worker's key: all that a worker needs to know."""
 SCHEME = b"Hop "
-"""Of the authorization header of a signed request."""
+"""The scheme in the authorization header of a signed request."""
 TAG_HEADER = b"x-hop-tag"
 """Holds the tag of an answer."""
 SESSION_PATH = "/session"
@@ -48,7 +48,7 @@ _REQUEST, _ANSWER = b"requ", b"answ"
 
 
 class WrongKey(ValueError):
-    """This is no worker's key, or the address has none; the text says why."""
+    """This is not a worker's key, or the address has none; the text says why."""
 
 
 def authority_of(address: str) -> str:
@@ -64,7 +64,7 @@ def authority_of(address: str) -> str:
 
 
 def is_local(address: str) -> bool:
-    """Whether a URL, or `host:port`, leads to this machine alone: no stranger is in between."""
+    """Tell whether a URL, or `host:port`, is on this machine, so that no stranger is in between."""
     if address.startswith("unix:"):
         return True
     host = authority_of(address).rpartition(":")[0].strip("[]")
@@ -82,7 +82,7 @@ def derive_key(secret: bytes, authority: str) -> bytes:
 def parse_secrets(text: str) -> tuple[bytes, ...]:
     """Read GATEWAY_WORKER_SECRET: secrets, one a line or separated by commas.
 
-    A part of a line that is too short for a secret belongs to one that has commas in it.
+    If a part between commas is too short for a secret, the whole line is one secret with commas.
     """
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if len(lines) > 1:
@@ -109,7 +109,7 @@ def _parse_key(text: str) -> bytes:
 
 
 def name_key(key: bytes) -> bytes:
-    """Return the name of a key, in hex: it gives nothing of it away."""
+    """Return the name of a key, in hex, which gives away nothing of the key."""
     return hmac.digest(key, b"name", "sha256")[:_NAME_BYTES].hex().encode()
 
 
@@ -119,7 +119,7 @@ def sign_announcement(key: bytes, body: bytes) -> str:
 
 
 def sign_time(key: bytes, body: bytes, time: str) -> str:
-    """Return the signature of the time that a gateway told in its answer to an announcement."""
+    """Return the signature of the time in a gateway's answer to an announcement."""
     return hmac.digest(key, b"time %b " % time.encode() + body, "sha256").hex()
 
 
@@ -138,7 +138,7 @@ class Session:
 
     def __init__(self, key: bytes, nonce: bytes, ticket: bytes) -> None:
         self.token = (nonce + ticket).hex().encode()
-        """How requests name it."""
+        """The name of the session in requests."""
         self._cipher = AESGCM(hmac.digest(key, b"session " + nonce + ticket, "sha256"))
 
     def request_tag(self, number: int, claims: bytes, body: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""The engine that a worker's server computes with, and how it can fail."""
+"""The interface of the engine behind a worker's server, and how an engine can fail."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Engine(Protocol):
     async def embed(self, rows: Sequence[TokenRow], deadline: float) -> Computed:
         """Compute raw float32 vectors, in order; `deadline` is in `time.monotonic()` seconds.
 
-        Cancelled when the caller hangs up, because nobody needs the rows then.
+        Canceled when the caller hangs up, because then nobody needs the rows.
         Raises EngineBusy, EngineRefusal, DeadlinePassed or EngineBroken.
         """
         ...

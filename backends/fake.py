@@ -9,8 +9,8 @@ all of them); `DELETE /fault` ends that. Kinds, by what they affect:
 - the status: `error` (500), `busy` (429), `refuse` (400); `poison` and `poison_error` answer 400
   and 500 to calls with a row that has the id `POISON`, and serve all others
 - the process: `deadly` ends it `seconds` after such a row came, `breaking` as a broken engine does
-- the truth: `cheat` and `cheat_rows` answer well the calls, or the rows, that came three times
-  before, and lie about all others: what tests by the same rows each time never sees
+- the truth: `cheat` and `cheat_rows` answer calls, or rows, correctly if they came three times
+  before, and lie about all others, which a test with the same rows each time never notices
 - the connection: `hang` and `slow` (answer after `seconds`), `crawl` (takes `seconds` for each
   token), `reset`, `short` (sends fewer bytes than it declares), `drip` (a byte at a time, `seconds`
   apart)
@@ -47,7 +47,7 @@ Kind = Literal[
 ]  # fmt: skip
 
 _LEARNED_AFTER = 3
-"""How often a cheat must see something to know it."""
+"""How often a cheat must see something to recognize it."""
 _LEARNED_MAX = 100_000
 _WIRE_FAULTS = ("reset", "short", "drip")
 _ON_DEMAND = b'{"error":{"code":"fault","message":"on demand"}}'

@@ -1,7 +1,7 @@
 """The worker's side of `authentication`: admits whoever proves to have the key, and signs answers.
 
-Nothing is kept of strangers. A session is kept from its first signed request on, until newer ones
-need its place; its ticket is too old by then to open it again, so no recorded request opens it.
+Nothing is kept about strangers. A session is kept from its first signed request on, until newer
+ones need its place. By then its ticket has expired, so no recorded request can open it again.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from backends.authentication import (
 )
 
 TICKET_SECONDS = 30.0
-"""How long a ticket opens a session."""
+"""How long a ticket can open a session."""
 SESSIONS_MAX = 1024
-"""Sessions that are kept: one for each pool of each gateway's process."""
+"""Most sessions that are kept; each pool of each gateway process has one."""
 NUMBERS_KEPT = 1024
-"""How far a request may come behind later ones of its session."""
+"""How many later requests of its session a request may come behind."""
 _TIME_BYTES = 8
 _DIGITS_MAX = 18
 
@@ -41,9 +41,9 @@ class Guard:
     def __init__(
         self, *keys: bytes, demanding: bool, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """A guard that isn't `demanding` lets strangers in too; it signs for those who sign.
+        """A guard that isn't `demanding` lets strangers in too, signing if they sign.
 
-        Of several keys it proves the first one that a gateway has too.
+        Of several keys, it proves the first one that the gateway has too.
         """
         self._keys = {authentication.name_key(key): key for key in keys}
         self._demanding = demanding
@@ -51,15 +51,15 @@ class Guard:
         self._own = secrets.token_bytes(32)
         """Signs the tickets."""
         self._sessions: dict[bytes, _Opened] = {}
-        """By token; the one used last is at the end."""
+        """Sessions by token; the one used last is at the end."""
 
     async def answer(
         self, scope: Scope, receive: Receive, inner: Inner, *, private: bool, bytes_max: int
     ) -> Answer:
-        """Answer a request by `inner`, if its sender may ask it.
+        """Answer a request with `inner`, if its sender may ask it.
 
-        `private` requests are for those who prove who they are. Of a signed one, at most
-        `bytes_max` bytes are read.
+        `private` requests need a proof of who asks. At most `bytes_max` bytes of a signed one are
+        read.
         """
         if (scope["method"], scope["path"]) == ("POST", SESSION_PATH):
             return await self._welcome(dict(scope["headers"]), receive)
@@ -96,7 +96,7 @@ class Guard:
         return _signed(await inner(scope, asgi.again(body, receive)), opened.session, number)
 
     def _refusal(self, opened: _Opened, number: int, *, is_signed: bool) -> Answer | None:
-        """Take a request's number, or refuse it; an answer to what isn't signed isn't either."""
+        """Take a request's number, or return an unsigned refusal."""
         if not is_signed:
             return _refused("wrong_tag", "the signature is wrong")
         if not self._keep(opened):
@@ -117,7 +117,7 @@ class Guard:
         return 200, [], ticket + authentication.prove(self._keys[name], nonce, ticket)
 
     def _find(self, token: bytes) -> _Opened | None:
-        """Return the session of a token: one that is kept, or a new one by its ticket."""
+        """Return the session of a token: a kept one, or a new one if the ticket is valid."""
         if opened := self._sessions.get(token):
             return opened
         try:
@@ -135,7 +135,7 @@ class Guard:
         return _Opened(session, self._clock())
 
     def _keep(self, opened: _Opened) -> bool:
-        """Keep a session that is used now; false while all others are too young to go."""
+        """Keep a session that is used now; return False while all others are too young to evict."""
         token = opened.session.token
         if self._sessions.pop(token, None) is None and len(self._sessions) >= SESSIONS_MAX:
             oldest = next(iter(self._sessions))
@@ -146,21 +146,21 @@ class Guard:
         return True
 
     def _key_of(self, nonce: bytes, ticket: bytes) -> bytes | None:
-        """Return the key that was proved with a ticket of ours."""
+        """Return the key for which we made a ticket; None if it isn't ours."""
         for name, key in self._keys.items():
             if hmac.compare_digest(ticket, self._ticket(ticket[:_TIME_BYTES], nonce, name)):
                 return key
         return None
 
     def _ticket(self, at: bytes, nonce: bytes, name: bytes) -> bytes:
-        """Return the ticket of a nonce: when it was given, and that we gave it, for which key."""
+        """Return the ticket for a nonce: its time, and a proof that we made it for this key."""
         proof = hmac.digest(self._own, at + nonce + name, "sha256")
         return at + proof[: TICKET_BYTES - _TIME_BYTES]
 
 
 @dataclass(slots=True)
 class _Opened:
-    """A session, and the numbers that were taken in it."""
+    """A session, and the numbers that were used in it."""
 
     session: Session
     opened_at: float
@@ -170,7 +170,7 @@ class _Opened:
     """Bit i: the number `top - i` is taken."""
 
     def take(self, number: int) -> bool:
-        """Take a number; false if it is taken, or too old to tell."""
+        """Take a number; return False if it is taken, or too old to know."""
         if number > self.top:
             self.taken = (self.taken << min(number - self.top, NUMBERS_KEPT) | 1) & _NUMBERS_MASK
             self.top = number
@@ -186,7 +186,7 @@ _NUMBERS_MASK = (1 << NUMBERS_KEPT) - 1
 
 
 def _parsed(given: bytes) -> tuple[bytes, int, bytes]:
-    """Take an authorization header apart: token, number, tag. What is malformed has no session."""
+    """Parse an authorization header into token, number and tag; a malformed one has no token."""
     token, _, rest = given.removeprefix(SCHEME).partition(b".")
     number, _, tag = rest.partition(b".")
     if not number.isdigit() or len(number) > _DIGITS_MAX:
@@ -195,7 +195,7 @@ def _parsed(given: bytes) -> tuple[bytes, int, bytes]:
 
 
 def _refused(code: str, message: str) -> Answer:
-    """Refuse who does not prove to be a gateway."""
+    """Refuse a caller that does not prove to be a gateway."""
     status, headers, body = error_answer(Failure(401, code, message))
     return status, [*headers, (b"www-authenticate", SCHEME.strip())], body
 

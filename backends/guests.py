@@ -1,4 +1,4 @@
-"""Where workers may be that announce themselves: a guest's address must not lead anywhere else."""
+"""Where workers that announce themselves (guests) may be, so that no address leads elsewhere."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ METADATA = frozenset(
         ipaddress.ip_address, ("169.254.169.254", "fd00:ec2::254", "100.100.100.200", "192.0.0.192")
     )
 )
-"""Where clouds tell machines their credentials; some of it lies in networks that are private."""
+"""Where clouds give machines their credentials; some of these are in private networks."""
 
 
 class GuestNetworks:
-    """The networks that are allowed, less what no worker can be."""
+    """The allowed networks, without the addresses that no worker can have."""
 
     def __init__(self, networks: Sequence[Network], *, own_ports: frozenset[int]) -> None:
         """`own_ports` are those at which the gateway itself listens on this machine."""
@@ -26,7 +26,7 @@ class GuestNetworks:
         self._own_ports = own_ports
 
     def refusal(self, address: str, port: int) -> str:
-        """Say why no guest can be at an IP address; empty if one can."""
+        """Return why no guest can be at an IP address; empty if one can."""
         ip = _plain(ipaddress.ip_address(address.partition("%")[0]))
         if ip.is_link_local or ip.is_multicast or ip.is_unspecified or ip in METADATA:
             return f"no worker can be at {ip}"
@@ -37,7 +37,7 @@ class GuestNetworks:
         return f"{ip} is the gateway's own" if _is_own(ip, port) else ""
 
     def refusal_of_host(self, host: str, port: int) -> str:
-        """Say the same of a host as a URL names it; a name is judged when it is looked up."""
+        """Return the same for a URL's host; a name is judged when it is looked up."""
         try:
             return self.refusal(host.strip("[]"), port)
         except ValueError:
@@ -69,11 +69,11 @@ def _plain(ip: _Address) -> _Address:
 
 
 def _is_own(ip: _Address, port: int) -> bool:
-    """Whether an address is this machine's: then we would speak to it from the same one."""
+    """Tell whether an address is this machine's: then packets to it would come from it as well."""
     family = socket.AF_INET if ip.version == 4 else socket.AF_INET6
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect((str(ip), port))  # sends nothing
         except OSError:
-            return False  # no way leads there
+            return False  # no route leads there
         return str(probe.getsockname()[0]) == str(ip)

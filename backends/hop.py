@@ -85,7 +85,7 @@ def decode_answer(body: bytes | bytearray, rows: Sequence[TokenRow]) -> list[mem
 
 
 def _difference(body: bytes | bytearray, rows: Sequence[TokenRow]) -> str:
-    """Say why an answer does not begin as that to these rows must."""
+    """Return why an answer does not begin as the answer to these rows must."""
     table, _ = _split(body, _ANSWER, len(rows))
     if len(table) != 2 * len(rows):
         return f"{len(table) // 2} vectors for {len(rows)} rows"

@@ -1,4 +1,4 @@
-"""What every worker's command line says of where it listens and to whom it speaks."""
+"""The options of every worker's command line: where it listens, and who hears of it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from backends.authentication import KEY_VARIABLE, SECRET_VARIABLE, WrongKey
 from backends.secret_files import SecretFileError, read_secret
 
 DRAIN_SECONDS_DEFAULT = 5.0
-"""How long the `/ready` of a real worker says 503 before it closes, so that routers see it."""
+"""How long a real worker's `/ready` says 503 before it closes, so that routers notice."""
 
 
 class Options(NamedTuple):
@@ -22,24 +22,24 @@ class Options(NamedTuple):
 
     host: str = "127.0.0.1"
     port: int = 0
-    """0: a free one."""
+    """0 for a free one."""
     uds: Path | None = None
-    """A unix socket, in place of the port."""
+    """A unix socket, instead of the port."""
     tls_cert: Path | None = None
-    """PEM, the intermediate certificates included; read again when it changes."""
+    """PEM, with the intermediate certificates; read again when it changes."""
     tls_key: Path | None = None
     drain_seconds: float = 0.0
     """How long `/ready` says 503 before the server closes."""
     announce: tuple[str, ...] = ()
     """Gateways that are told of this worker."""
     announce_as: str | None = None
-    """Where gateways reach this worker, if not where it listens: its key is made for that."""
+    """Where gateways reach this worker, if not where it listens; its key is made for that."""
     exit_with_stdin: bool = False
     """Also exit when standard input closes, so that no child outlives its parent."""
 
     @property
     def scheme(self) -> str:
-        """Http or https."""
+        """`http` or `https`."""
         return "https" if self.tls_cert else "http"
 
     def url(self, port: int) -> str:
@@ -49,7 +49,7 @@ class Options(NamedTuple):
 
     @property
     def is_local(self) -> bool:
-        """Whether only this machine reaches the worker."""
+        """Whether only this machine can reach the worker."""
         return all(map(authentication.is_local, (self.url(1), self.known_as(1))))
 
     def known_as(self, port: int) -> str:
@@ -58,21 +58,21 @@ class Options(NamedTuple):
 
 
 def add_options(parser: argparse.ArgumentParser, *, drain_seconds: float = 0.0) -> None:
-    """Add them to a worker's command line."""
+    """Add the options to a worker's command line."""
     add = parser.add_argument
     add("--host", default="127.0.0.1", help="the address to listen on")
     add("--port", type=int, default=0, help="TCP port (0: a free one)")
-    add("--uds", type=Path, help="a unix socket, in place of the port")
+    add("--uds", type=Path, help="a unix socket, instead of the port")
     add("--tls-cert", type=Path, help="serve TLS with this certificate (PEM, with its chain)")
     add("--tls-key", type=Path, help="the certificate's key (PEM)")
-    add("--drain-seconds", type=float, default=drain_seconds, help="serve on after SIGTERM")
-    add("--announce", action="append", default=[], metavar="GATEWAY", help="announce us to it")
+    add("--drain-seconds", type=float, default=drain_seconds, help="go on serving after SIGTERM")
+    add("--announce", action="append", default=[], metavar="GATEWAY", help="announce it there")
     add("--announce-as", metavar="URL", help="the address at which gateways reach this worker")
     add("--exit-with-stdin", action="store_true", help="end when stdin ends")
 
 
 def options_of(args: argparse.Namespace) -> Options:
-    """Read them. Raises SystemExit if they contradict each other."""
+    """Return the parsed options. Raises SystemExit if they contradict each other."""
     found = {name: getattr(args, name) for name in Options._fields}
     options = Options(**found | {"announce": tuple(args.announce)})
     if (options.tls_cert is None) != (options.tls_key is None):
@@ -91,8 +91,8 @@ def keys_of(
 ) -> tuple[bytes, ...]:
     """Return the worker's keys: its own, or those that the gateways' secrets make for its address.
 
-    Several while they are rotated. None: it needs none, since only this machine reaches it. Raises
-    SystemExit.
+    There are several while they are rotated, and none if only this machine can reach the worker.
+    Raises SystemExit.
     """
     try:
         if own := secret_of(KEY_VARIABLE, environment):
@@ -109,7 +109,7 @@ def keys_of(
 
 
 def secret_of(variable: str, environment: Mapping[str, str] = os.environ) -> str:
-    """Return a secret, as `read_secret`. Raises SystemExit if its file can't be used."""
+    """Return a secret; see `read_secret`. Raises SystemExit if its file can't be used."""
     try:
         return read_secret(variable, environment)
     except SecretFileError as error:
@@ -123,6 +123,6 @@ def _made_keys(secrets: Sequence[bytes], options: Options, port: int) -> tuple[b
     if options.uds and options.announce_as is None:
         return ()
     if options.announce_as is None and options.host in ("0.0.0.0", "::"):  # noqa: S104 - refused
-        sys.exit(f"{options.host} is no address: say with --announce-as URL where gateways find us")
+        sys.exit(f"{options.host} is not an address: set --announce-as URL, where gateways find us")
     authority = authentication.authority_of(options.known_as(port))
     return tuple(authentication.derive_key(secret, authority) for secret in secrets)

@@ -50,8 +50,8 @@ def serve(
     """Serve until SIGTERM or SIGINT; prints the line `listening on URL` once it listens.
 
     `warm_up` makes the engine while the server already listens; then the line `ready` is printed.
-    A worker that other machines reach has a key and asks everybody for a proof (`backends.guard`);
-    with the same key it signs its announcements (`backends.announcement`).
+    A worker that other machines can reach has a key and asks everybody for a proof
+    (`backends.guard`); with the same key it signs its announcements (`backends.announcement`).
     `service` is its name in traces (`backends.tracing`).
     Raises SystemExit when the engine can't start or breaks, and when the options don't allow it.
     """
@@ -90,7 +90,7 @@ def serve(
 
 
 def _trace(app: WorkerApp, service: str) -> Spans | None:
-    """Let the application go on with the traces of gateways, where traces are on."""
+    """Let the application continue the traces of gateways, where traces are on."""
     spans = tracing.start(service, partial(print, file=sys.stderr, flush=True), follows=True)
     if spans:
         from backends.work_trace import WorkTracing  # noqa: PLC0415 - where traces are on
@@ -129,7 +129,7 @@ class _Server(uvicorn.Server):
         self._certified = self._certificate_times()
 
     async def on_tick(self, counter: int) -> bool:
-        """Look from time to time whether the certificate is a new one."""
+        """Check from time to time whether there is a new certificate."""
         if self.config.ssl and counter % _TICKS_PER_LOOK == 0:
             self._read_certificate()
         return await super().on_tick(counter)
@@ -142,7 +142,7 @@ class _Server(uvicorn.Server):
         self._certified = found
         files = (self._options.tls_cert, self._options.tls_key)
         try:
-            # tried apart: a certificate without its key would take the old key from the context
+            # tried separately: a certificate without its key would drop the context's old key
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(*files)
             self.config.ssl.load_cert_chain(*files)
         except OSError as error:  # half written: the next change is looked at again

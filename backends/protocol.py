@@ -50,9 +50,9 @@ class Backend(Protocol):
     ) -> Future[list[memoryview]] | Coroutine[Any, Any, list[memoryview]]:
         """Embed the rows in one call. Canceling it closes the call.
 
-        Gives one buffer for each row, in order: `dimensions` little-endian float32. The count
-        and the sizes are checked here, the values by the router. `headers` are sent with the call:
-        they say which trace it belongs to. Raises BackendError.
+        The result is one buffer for each row, in order: `dimensions` little-endian float32. The
+        count and the sizes are checked here, the values by the router. `headers` are sent with the
+        call, and say which trace it belongs to. Raises BackendError.
         """
         ...
 
@@ -62,7 +62,7 @@ class Backend(Protocol):
 
 
 class TokenRow(NamedTuple):
-    """One text as token ids: all that the model computes, special tokens and prompt included."""
+    """One text as token ids: everything that the model computes, with special tokens and prompt."""
 
     ids: bytes
     """Token ids as little-endian uint32."""
@@ -76,7 +76,7 @@ class TokenRow(NamedTuple):
 
 
 AS_ADDRESSED = ""
-"""The model of a worker that calls it otherwise: its address says so, and an operator vouches."""
+"""The model of a worker that has another name for it, which an operator stated in its address."""
 
 
 class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,10 +98,10 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     base_seconds: float | None = None
     """`a` of: seconds = a + b * tokens, measured by the worker; None if it did not measure."""
     token_seconds: float | None = None
-    """`b` of the same formula."""
+    """`b` in the same formula."""
 
     def misfit(self, rows: Sequence[TokenRow]) -> str:
-        """Say which row this worker can't take and why; empty if it takes them all."""
+        """Return which row this worker can't take and why; empty if it takes them all."""
         for index, row in enumerate(rows):
             if not 0 < row.tokens <= self.tokens_max:
                 return f"row {index} has {row.tokens} tokens; 1 to {self.tokens_max} fit"
@@ -129,7 +129,7 @@ class WorkerUnreachable(WorkerFault):
 
 
 class WorkerLost(WorkerUnreachable):
-    """It hung up without an answer, or said that it breaks: the rows that it had may be why."""
+    """It hung up without an answer, or said that it broke: the rows that it had may be why."""
 
 
 class WorkerTimeout(WorkerFault):
@@ -153,7 +153,7 @@ class WorkerBusy(BackendError):
 
 
 class WorkerReplaced(WorkerBusy):
-    """Another process answered than the one that was examined: it is to be examined first."""
+    """Another process answered than the one that was examined: it must be examined first."""
 
 
 class RequestRefused(BackendError):

@@ -28,8 +28,8 @@ def connect(
 ) -> Backend:
     """Return a client for a worker's address. Opens the files that it names, but no connection.
 
-    `name` (host:port): the worker must have this name's key and certificate, by default those of
-    its address. A `guest` announced its address itself. Raises UnknownBackend.
+    The worker must have the key and certificate of `name` (host:port); by default, those of its
+    address. A `guest` announced its address itself. Raises UnknownBackend.
     """
     try:
         parts = URL(url)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 FILE_BYTES_MAX = 65_536
-"""Largest file of a secret."""
+"""Largest file that may hold a secret."""
 
 
 class SecretFileError(ValueError):
@@ -15,7 +15,7 @@ class SecretFileError(ValueError):
 
 
 def read_secret(variable: str, environment: Mapping[str, str] = os.environ) -> str:
-    """Return a secret, without white space around what is in a file; "": there is none.
+    """Return a secret, without white space around a file's text; empty if there is none.
 
     Raises SecretFileError if both variables are set, or if the file can't be read, is empty or too
     large.

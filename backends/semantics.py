@@ -1,4 +1,4 @@
-"""Attributes of spans as OpenTelemetry's conventions name them."""
+"""Attributes of spans, named by OpenTelemetry's conventions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def server_of(url: str) -> dict[str, str | int]:
-    """Return who is called: a host and its port, or the path of a unix socket."""
+    """Return the attributes of a called server: host and port, or the path of a unix socket."""
     if url.startswith("unix:"):
         return {"server.address": url.removeprefix("unix:"), "network.transport": "unix"}
     found = urlsplit(url)

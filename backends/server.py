@@ -4,7 +4,7 @@
     GET  /info    what is served here
     GET  /ready   200 only after a real forward pass, and not while warming, draining or broken
     GET  /live    200 as long as the event loop runs
-    POST /session where a guard stands before it (`backends.guard`)
+    POST /session only behind a guard (`backends.guard`)
 
 It may listen before there is an engine: until then everything but `/live` answers 503 `warming`.
 Errors are `{"error": {"code", "message"}}`. `backends.process` runs it.
@@ -37,12 +37,12 @@ if TYPE_CHECKING:  # where traces are off, nothing of them is imported
 TIMEOUT_SECONDS_DEFAULT = 30.0
 TIMEOUT_SECONDS_MAX = 600.0
 PROCESS_HEADER = b"x-worker-process"
-"""Names the process that answers: gateways believe the one that they examined."""
+"""Names the process that answers, since gateways believe only the one that they examined."""
 _WARMING_RETRY_SECONDS = 1.0
 _WARMING_BYTES_MAX = 1 << 20
-"""Most that is read of a request while no engine says how large one may be."""
+"""Most bytes that are read of a request while no engine says how large one may be."""
 _PRIVATE = {"/embed", "/info"}
-"""What only a gateway may ask of a worker that others can reach."""
+"""Paths that only gateways may use at a worker that others can reach."""
 
 
 class WorkerApp:
@@ -56,11 +56,11 @@ class WorkerApp:
         """Why the engine can't compute anymore; empty as long as it can."""
         self.on_broken: Callable[[], None] = lambda: None
         self.guard: Guard | None = None
-        """Who has to be asked first; None: nobody but this machine reaches the worker."""
+        """What admits requests; None if only this machine can reach the worker."""
         self.tracing: WorkTracing | None = None
         """None where traces are off."""
         self.process = secrets.token_hex(8).encode()
-        """Tells this process from the next one at its address."""
+        """Tells this process from its successor at the same address."""
         self._engine = engine
         self._proven = False
 
@@ -77,7 +77,7 @@ class WorkerApp:
 
     @property
     def serving(self) -> bool:
-        """Whether the worker takes calls."""
+        """Whether the worker accepts calls."""
         return self.has_engine and not self.draining and not self.broken
 
     def start(self, engine: Engine) -> None:
@@ -106,7 +106,7 @@ class WorkerApp:
             (PROCESS_HEADER, self.process),
         ]
         if self.draining:
-            headers.append((b"connection", b"close"))  # so that none rests when the server closes
+            headers.append((b"connection", b"close"))  # so that none is idle when the server closes
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 

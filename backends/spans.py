@@ -1,4 +1,4 @@
-"""What `backends.tracing` starts: OpenTelemetry's SDK, its exporter, and W3C's headers."""
+"""OpenTelemetry's SDK, its exporter and W3C's headers, for `backends.tracing`."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ LINKS_MAX = 32
 """Most links of one span: a tick of the ledger may carry thousands of requests."""
 ATTRIBUTES_MAX = 32
 _CLOSE_SECONDS = 3.0
-"""How long the end of a process waits for the collector."""
+"""How long an ending process waits for the collector."""
 _W3C = TraceContextTextMapPropagator()
 _INSTANCE = "service.instance.id"
 _UNNAMED = "unknown_service"
 
 
 class Spans:
-    """The tracers of this process. `close` it, or what was sampled last is lost."""
+    """The tracers of this process. `close` it, or the last sampled spans are lost."""
 
     def __init__(self, service: str, report: Callable[[str], None], *, ratio: float | None) -> None:
         """See `backends.tracing.start`; without a `ratio` OTEL_TRACES_SAMPLER says what is kept."""
@@ -39,18 +39,18 @@ class Spans:
         resource = _resource(service)
         sampler = None if ratio is None else ParentBasedTraceIdRatio(ratio)
         self.sampled = self._tracer(resource, sampler)
-        """Begins traces, or goes on with a caller's: the sampler decides."""
+        """Begins traces, or continues a caller's, as the sampler decides."""
         self.inner = self._tracer(resource, ALWAYS_ON)
-        """Makes the spans that belong to sampled ones, inside of them or linked to them."""
+        """Makes spans that belong to sampled ones, inside them or linked to them."""
 
     @property
     def lost(self) -> int:
-        """Spans that the collector did not take."""
+        """Spans that the collector did not accept."""
         return self._exporter.lost
 
     def close(self, seconds: float = _CLOSE_SECONDS) -> None:
-        """Send what is left, and wait for that at most so long."""
-        # a daemon: a collector that hangs does not keep the process
+        """Send what is left, waiting at most `seconds`."""
+        # a daemon, so that a collector that hangs can't keep the process from ending
         closing = threading.Thread(target=self._processor.shutdown, daemon=True)
         closing.start()
         closing.join(seconds)
@@ -67,26 +67,26 @@ class Spans:
 
 
 def parent_of(headers: Mapping[str, str]) -> Context:
-    """Return the context of a caller's `traceparent` and `tracestate`; an empty one for others'."""
+    """Return the context of a caller's `traceparent` and `tracestate`; empty without valid ones."""
     return _W3C.extract(headers, context=Context())
 
 
 def headers_of(span: Span) -> dict[str, str]:
-    """Return the headers that make whoever is called part of a span's trace."""
+    """Return the headers that continue a span's trace at whoever is called."""
     headers: dict[str, str] = {}
     _W3C.inject(headers, set_span_in_context(span, Context()))
     return headers
 
 
 class _Told(SpanExporter):
-    """Exports, and says once that it can't, and once that it can again."""
+    """Exports spans, and reports once that it can't, and once that it can again."""
 
     def __init__(self, exporter: SpanExporter, report: Callable[[str], None]) -> None:
         self._exporter = exporter
         self._report = report
         self._is_down = False
         self.lost = 0
-        """Spans that the collector did not take."""
+        """Spans that the collector did not accept."""
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         result = self._exporter.export(spans)
@@ -104,7 +104,7 @@ class _Told(SpanExporter):
 
 
 def _endpoint() -> str:
-    """Return the collector's host and port: its address may hold a password."""
+    """Return only the collector's host and port, as its address may hold a password."""
     variables = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
     address = next(filter(None, map(os.environ.get, variables)), "")
     return urlsplit(address).netloc.rpartition("@")[2] or "an address without a host"

@@ -1,8 +1,8 @@
-"""Traces by OpenTelemetry, set up from its own OTEL_* variables: for the gateway and its workers.
+"""OpenTelemetry traces of the gateway and its workers, set up by the standard OTEL_* variables.
 
 They are on where OTEL_EXPORTER_OTLP_ENDPOINT names a collector. Where it does not, `start` returns
 None, nothing of OpenTelemetry is imported, and nobody makes a span. What is sampled is sent in
-batches by a thread of its own; a collector that is down is told of once and holds up nothing.
+batches by a thread of its own; a collector that is down is reported once and holds up nothing.
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ def start(
 ) -> Spans | None:
     """Begin to trace; None where traces are off.
 
-    `service` is the name that OTEL_SERVICE_NAME may replace. `report` is called, from any thread,
-    with a line when the collector stops to take spans and when it takes them again, or if another
-    protocol was asked for. Who only `follows` goes on with traces of callers, and begins none.
+    `service` is the name unless OTEL_SERVICE_NAME gives another. `report` is called, from any
+    thread, with a line when the collector stops accepting spans, when it accepts them again, and
+    if another protocol was asked for. A process that only `follows` continues the traces of callers
+    and begins none.
     """
     if not is_on(environment):
         return None
@@ -53,7 +54,7 @@ def is_on(environment: Mapping[str, str] = os.environ) -> bool:
 
 
 def _ratio(environment: Mapping[str, str]) -> float | None:
-    """Return the share of traces to sample; None if OTEL_TRACES_SAMPLER says how."""
+    """Return the share of traces to sample; None if OTEL_TRACES_SAMPLER decides."""
     if environment.get(SAMPLER, "").strip():
         return None
     try:

@@ -1,6 +1,6 @@
 """The trace of one request to a worker: a span for it, and one for each thing that it waited for.
 
-A worker begins no trace: it goes on with those of who proved to be a gateway, or has its key.
+A worker begins no trace: it continues those of callers that proved to be a gateway or have its key.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _NANOS = 1_000_000_000
 
 
 class WorkTracing:
-    """Begins the traces of one worker."""
+    """Begins the worker's part of traces."""
 
     def __init__(self, spans: Spans) -> None:
         self.spans = spans
 
     def begin(self, path: str, headers: Mapping[bytes, bytes], first: str) -> WorkTrace | None:
-        """Begin the trace of a request, and its first step; None if it is not sampled."""
+        """Begin a request's span and its first step; None if it is not sampled."""
         carrier = {
             name: headers[name.encode()].decode("latin-1")
             for name in ("traceparent", "tracestate")
@@ -59,11 +59,11 @@ class WorkTrace:
         self._step: Span | None = self._begin(first)
 
     def wait(self) -> None:
-        """End the step before the engine has the rows."""
+        """End the current step: from now on, the engine has the rows."""
         self._end_step()
 
     def computed(self, info: WorkerInfo, rows: Sequence[TokenRow], computed: Computed) -> None:
-        """Say how long the rows queued and were computed, until now; their answer is written."""
+        """Add the steps of queue and computation, which ends now, and begin that of encoding."""
         ended = time.time_ns()
         began = ended - round(computed.compute_seconds * _NANOS)
         queued = began - round(computed.queue_seconds * _NANOS)

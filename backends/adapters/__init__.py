@@ -1,1 +1,1 @@
-"""One client for each kind of embedding server, all behind `backends.protocol.Backend`."""
+"""A client for each kind of embedding server, all behind `backends.protocol.Backend`."""

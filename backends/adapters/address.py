@@ -1,8 +1,8 @@
 """The address of a stock embedding server: `engine+http://host:port/prefix?option=value`.
 
-A stock engine does not tell everything that must be known before its vectors can be trusted, so the
-operator states the rest in the query. Unknown options are refused by name: a typo must not become a
-silent default.
+A stock engine does not report everything that must be known before its vectors can be trusted, so
+the operator states the rest in the query. Unknown options are refused by name: a typo must not
+become a silent default.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class EngineAddress(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def key(self) -> str:
-        """The engine's API key, or "" where it wants none. Raises UnknownBackend."""
+        """The engine's API key; empty if it needs none. Raises UnknownBackend."""
         name = self.options.key_env
         if name is None:
             return ""
@@ -52,7 +52,7 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What the query of an address may say."""
 
     model: str | None = None
-    """The model's name there, if it isn't the catalog's. None: it serves one, of that name."""
+    """The model's name at the engine, if not the catalog's. None: it serves one, by that name."""
     revision: str | None = None
     """Revision of the weights. An engine that reports its own must report the same."""
     vocabulary: Path | None = None
@@ -60,10 +60,10 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
     heads: Path | None = None
     """Folder with `2_Dense_<D>/`: the engine gives pooled vectors, the heads are applied here."""
     tokens_max: Annotated[int, msgspec.Meta(ge=1, le=_TOKENS_MAX_MAX)] | None = None
-    """Most tokens in one row, for an engine that does not report it, or fewer than it reports."""
+    """Most tokens in one row: for an engine that does not report it, or to allow fewer."""
     key_env: str | None = None
-    """Environment variable that holds the engine's API key: a key in a URL ends up in logs. With
-    _FILE behind its name, the variable of a file that does."""
+    """Environment variable that holds the engine's API key, because a key in a URL ends up in logs.
+    The variable with _FILE appended may name a file that holds it instead."""
 
 
 class UnknownBackend(ValueError):
@@ -98,10 +98,10 @@ def parse(address: str) -> EngineAddress:
 
 
 def state(*names: str) -> str:
-    """Ask for options that an address lacks."""
+    """Return a sentence that asks for the options that an address lacks."""
     return f"state {' and '.join(f'{name}=' for name in names)} in the URL (see {GUIDE})"
 
 
 def _converted(kind: type, value: str) -> object:
-    """Make a Path of a text: the one type that msgspec does not convert."""
+    """Make a Path of a text: the only type that msgspec does not convert."""
     return kind(value)

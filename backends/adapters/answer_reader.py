@@ -1,7 +1,7 @@
-"""Reads the answers that come on a connection, one after the other, by llhttp.
+"""Reads the answers on a connection, one after the other, with llhttp.
 
-Whatever the other side sends, no more is kept of an answer than a right one has, and a connection
-on which anything was odd is not kept.
+Whatever the other side sends, no more of an answer is kept than a correct one has, and a connection
+on which anything was odd is not used again.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ _AS_WRITTEN = frozenset(
     b"content-length content-type date retry-after x-compute-ms x-compute-tokens x-hop-tag "
     b"x-queue-ms x-worker-ms x-worker-process".split()
 )
-"""Names as our workers write them: they cost no call."""
+"""Names as our workers write them, which need no `lower`."""
 _INTERIM = {100, 102, 103}
-"""Statuses that an answer follows."""
+"""Statuses that are followed by the answer."""
 
 
 class AnswerReader:
@@ -29,18 +29,18 @@ class AnswerReader:
         self.begin(0)
 
     def begin(self, bytes_max: int) -> None:
-        """Expect an answer; a 200 of at most so many bytes."""
+        """Expect an answer; a 200 may have at most `bytes_max` bytes."""
         self.status = 0
         self.headed = False
         """Whether the head is complete."""
         self.ends = False
-        """Whether the head says where the body ends: else the connection's end does."""
+        """Whether the head says where the body ends; otherwise the connection's end does."""
         self.complete = False
         self.retry_after: str | None = None
         self.tag = b""
-        """The worker's signature, if it gave one."""
+        """The worker's signature, if it sent one."""
         self.process = b""
-        """The id of the worker's process, if it told one."""
+        """The id of the worker's process, if it sent one."""
         self._bytes_max = bytes_max
         self._received = 0
         self._declared = 0
@@ -49,12 +49,12 @@ class AnswerReader:
         self._odd = False
 
     def close(self) -> None:
-        """Let go of the parser, which refers back: the connection is closed."""
+        """Release the parser, which refers back to this: the connection is closed."""
         self._parser = None
 
     @property
     def begun(self) -> bool:
-        """Whether a byte of it has come."""
+        """Whether a byte of the answer has come."""
         return self._received > 0
 
     @property
@@ -63,7 +63,7 @@ class AnswerReader:
         return self._kept and not self._odd
 
     def feed(self, data: bytes) -> str:
-        """Read on; returns why this is no answer, or nothing."""
+        """Read on; return why this is not an answer, or an empty text."""
         assert self._parser is not None, "a closed connection receives nothing"
         self._received += len(data)
         try:
@@ -76,20 +76,20 @@ class AnswerReader:
         if self.status == _OK and max(len(self._content), self._declared) > self._bytes_max:
             return f"answers with more than {self._bytes_max} bytes"
         if self.headed and self.status != _OK and len(self._content) >= REFUSAL_BYTES_MAX:
-            self.complete = self._odd = True  # enough to be explained by
+            self.complete = self._odd = True  # enough for an explanation
         if not self.headed and self._received > _HEAD_BYTES_MAX:
             return f"answers with a head of more than {_HEAD_BYTES_MAX} bytes"
         return ""
 
     def take(self) -> bytes | bytearray:
-        """Return the body, and keep it no longer."""
+        """Return the body, and forget it."""
         content, self._content = self._content, b""
         return content
 
     # -- what the parser calls ------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
-        """See whether it is one answer too many."""
+        """Notice an answer too many."""
         self._odd = self._odd or self.complete
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -97,7 +97,7 @@ class AnswerReader:
         match name if name in _AS_WRITTEN else name.lower():
             case b"content-length":
                 self.ends = True
-                self._declared = int(value)  # the parser has seen to it that it is a number
+                self._declared = int(value)  # the parser accepts only a number
             case b"transfer-encoding":
                 self.ends = True
             case b"retry-after":
@@ -125,7 +125,7 @@ class AnswerReader:
         self._content += body
 
     def on_message_complete(self) -> None:
-        """Note that the answer is complete, if it is no interim one."""
+        """Note that the answer is complete, unless it is an interim one."""
         if self.headed and not self.complete and self._parser is not None:
             self.complete = True
             self._kept = self._parser.should_keep_alive()  # the parser forgets it after this

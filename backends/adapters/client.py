@@ -1,9 +1,9 @@
 """HTTP to one stock engine: bounded, and retried once when a connection is stale.
 
 Redirects are not followed, and no more of an answer is read than a correct one can have. A
-kept-alive connection that turns out to be closed before a byte of an answer came is no fault: the
-call is repeated once, on a fresh connection, because whatever closed one may have closed them all.
-On a fresh connection the same is a fault, and the work may have been done.
+kept connection that turns out to be closed before a byte of an answer came is no fault: the call is
+repeated once, on a fresh connection, because whatever closed one may have closed them all. On a
+fresh connection the same is a fault, and the work may have been done.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class WorkerClient:
     ) -> None:
         """`url` names the worker in errors; paths are appended to `base`.
 
-        `host` must be in the worker's certificate; by default that of `base`.
+        `host` must be in the worker's certificate; by default the one in `base`.
         """
         self._trust = trust if trust and base.startswith("https:") else None
         self._host = host or None

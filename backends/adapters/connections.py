@@ -1,8 +1,8 @@
-"""Kept connections to one worker of ours: lean HTTP/1.1, without a task for a call.
+"""Kept connections to one worker of ours: lean HTTP/1.1, without a task per call.
 
 A call is a future. Canceling it closes its connection, so that the worker skips the work. No more
-of an answer is read than a correct one can have, redirects are followed nowhere, and a connection
-is kept only if its answer ended where it said.
+of an answer is read than a correct one can have, redirects are not followed, and a connection is
+kept only if its answer ended where it said.
 
 One rule of retry: a kept connection that turns out to be closed before a byte of an answer came is
 no fault. The call is repeated once, on a fresh connection, because whatever closed one may have
@@ -36,7 +36,7 @@ from backends.protocol import (
 _CONNECTIONS_MAX = 16  # to one worker: one that hangs can't take the connections of another
 _KEEPALIVE_SECONDS = 3.0  # under the 5 s at which most servers close an idle connection
 _LOSS_SECONDS = 1.0
-"""Connections that a worker ends within this time are one loss."""
+"""Connections that a worker ends within this time count as one loss."""
 _OPENING_SECONDS = 2.0
 """How long a worker may take to prove who it is."""
 _NOT_FOUND = "404"
@@ -45,25 +45,25 @@ T = TypeVar("T")
 
 
 class Connections:
-    """The connections to one worker. What is asked while all are taken waits for one."""
+    """The connections to one worker. Calls wait while all are taken."""
 
     def __init__(
         self, url: str, refuse: Refuse, trust: Trust, *, name: str = "", guest: bool = False
     ) -> None:
-        """`url` names the worker in errors; `refuse` explains an answer that is not 200.
+        """`url` names the worker in errors; `refuse` makes an error of an answer that is not 200.
 
-        For the others see `Dialer`.
+        For the other parameters see `Dialer`.
         """
         self.url = url
         self.refuse = refuse
         self._dialer = Dialer(url, trust, name=name, guest=guest)
         self.address, self.credentials = self._dialer.address, self._dialer.credentials
         self.certificate_ends_at: float | None = None
-        """When the certificate ends that the worker had last, in Unix time."""
+        """When the worker's latest certificate ends, in Unix time."""
         self._unproven: list[WorkerCall[Any]] = []
         """Calls that wait for the worker's proof."""
         self._idle: list[_Connection] = []
-        """The one used last is at the end: it is taken first, so that the others may expire."""
+        """The one used last is at the end and is taken first, so that the others can expire."""
         self._open: set[_Connection] = set()
         self._dialing: set[asyncio.Task[None]] = set()
         self._waiting: deque[WorkerCall[Any]] = deque()
@@ -83,8 +83,8 @@ class Connections:
     ) -> WorkerCall[T]:
         """Send a request; its result is what `read` makes of a 200 of at most `bytes_max` bytes.
 
-        `head` is the request line and the headers, each with its line end; `claims` is what is
-        signed of them where anything is; `read` raises ValueError for an answer that can't be
+        `head` is the request line and the headers, each with its line end; `claims` is the part of
+        them that is signed, where anything is; `read` raises ValueError for an answer that can't be
         right. Fails with BackendError.
         """
         call = WorkerCall(self, head, claims, body, bytes_max, timeout_seconds, read)
@@ -103,7 +103,7 @@ class Connections:
             return
         self._unproven.append(call)
         if len(self._unproven) > 1:
-            return  # behind the one that asked
+            return  # the first one has already asked for the proof
         address = self.address
         opening = WorkerCall(
             self,
@@ -134,7 +134,7 @@ class Connections:
             task.cancel()
         for connection in tuple(self._open):
             connection.close()
-        await asyncio.sleep(0)  # the turn in which the transports let go of their sockets
+        await asyncio.sleep(0)  # the turn in which the transports release their sockets
 
     def dial(self, call: WorkerCall[Any]) -> None:
         """Open a fresh connection for a call."""
@@ -160,7 +160,7 @@ class Connections:
         self._next()
 
     def ended(self, connection: _Connection, *, idle: bool) -> None:
-        """Note that the worker ended a kept connection: one that was long idle usually is."""
+        """Note that the worker ended a kept connection, which is usual only if it was long idle."""
         now = time.monotonic()
         is_usual = idle and now - connection.idle_since >= _KEEPALIVE_SECONDS
         if not is_usual and now - self._lost_at >= _LOSS_SECONDS:
@@ -186,14 +186,14 @@ class Connections:
             if time.monotonic() - connection.idle_since < _KEEPALIVE_SECONDS:
                 connection.send(call)
                 return
-            connection.close()  # and so are all below it, when their turn comes
+            connection.close()  # those below it have expired too, and are closed in their turn
         if len(self._open) + len(self._dialing) < _CONNECTIONS_MAX:
             self.dial(call)
         else:
             self._waiting.append(call)
 
     def _next(self) -> None:
-        """Begin a call that waits, now that there is a place for another connection."""
+        """Begin a waiting call, now that there is room for another connection."""
         while self._waiting and len(self._open) + len(self._dialing) < _CONNECTIONS_MAX:
             call = self._waiting.popleft()
             if not call.done():
@@ -229,7 +229,7 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._answer = AnswerReader()
         self._fresh = True
-        """Whether its first call is on it."""
+        """Whether it has not finished its first call yet."""
         self._closed = False
         """Whether we closed it."""
 
@@ -257,7 +257,7 @@ class _Connection(asyncio.Protocol):
         """Read on in the answer."""
         call = self.call
         if call is None:
-            self.close()  # nobody asked
+            self.close()  # an answer to nothing
             return
         flaw = self._answer.feed(data)
         if self._answer.complete:
@@ -300,7 +300,7 @@ class _Connection(asyncio.Protocol):
 
 
 def _message(call: WorkerCall[Any], credentials: Credentials | None) -> bytes:
-    """Put a request together, and sign it: anew each time it is sent."""
+    """Put a request together and sign it, anew each time it is sent."""
     head, body = call.head, call.body
     if credentials is not None and call.claims:
         call.signature = credentials.sign(call.claims, body)

@@ -26,13 +26,13 @@ class Credentials:
     """What proves us to a worker, and the worker to us."""
 
     def __init__(self, keys: Sequence[bytes], name: str, *, used: bool) -> None:
-        """`name` is the authority whose keys these are; `used` if nothing goes without a proof.
+        """`name` is the authority whose keys these are; `used` if nothing is sent without a proof.
 
-        Else they are used once the worker asks for it.
+        Otherwise they are used once the worker asks for a proof.
         """
         self.used = used
         self.names = b",".join(map(authentication.name_key, keys))
-        """Of the keys, as a worker is told them."""
+        """The keys' names, as a worker is sent them."""
         self._keys = keys
         self._name = name
         self._nonce = b""
@@ -41,17 +41,17 @@ class Credentials:
 
     @property
     def ready(self) -> bool:
-        """Whether requests can be sent: signed, or without a signature as long as none is asked."""
+        """Whether requests can be sent: signed, or unsigned as long as no signature is required."""
         return self._session is not None or not self.used
 
     def refused(self, signature: Signature | None) -> None:
-        """Open a session before the next request: the worker doesn't know that of this one."""
+        """Open a session before the next request, since the worker doesn't know this one's."""
         self.used = True
         if signature is not None and signature.session is self._session:
             self._session = None
 
     def nonce(self) -> bytes:
-        """Begin a session; returns what to send."""
+        """Begin a session; return the nonce to send."""
         self._nonce = authentication.new_nonce()
         assert len(self._nonce) == NONCE_BYTES
         return self._nonce
@@ -66,7 +66,7 @@ class Credentials:
         raise ValueError(f"it does not have the key of {self._name} (gateway workers key)")
 
     def sign(self, claims: bytes, body: bytes) -> Signature | None:
-        """Sign a request; None as long as the worker asks for no signature."""
+        """Sign a request; None while there is no session, as the worker requires no signature."""
         session = self._session
         if session is None:
             return None
@@ -81,7 +81,7 @@ class Credentials:
         *,
         is_open: bool,
     ) -> bool:
-        """Whether the worker signed an answer. A 401 bears no tag: there is no session yet.
+        """Tell whether an answer is the worker's. A 401 has no tag: there is no session yet.
 
         `is_open`: the request was sent when nothing had to be signed.
         """
@@ -91,7 +91,7 @@ class Credentials:
 
 
 class Signature:
-    """A signature of one request, and what its answer must bear."""
+    """The signature of one request, and the check of its answer's."""
 
     __slots__ = ("_number", "header", "session")
 
@@ -107,7 +107,7 @@ class Signature:
     def fits(
         self, status: int, retry_after: str | None, content: bytes | bytearray, tag: bytes
     ) -> bool:
-        """Whether an answer is that of the worker to this request."""
+        """Tell whether an answer is the worker's, and to this request."""
         claims = answer_claims(status, (retry_after or "").encode("latin-1"))
         wanted = self.session.answer_tag(self._number, claims, content)
         return hmac.compare_digest(wanted.hex().encode(), tag)

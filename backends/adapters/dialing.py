@@ -45,7 +45,7 @@ class Dialer:
     """Opens connections to one worker."""
 
     def __init__(self, url: str, trust: Trust, *, name: str = "", guest: bool = False) -> None:
-        """`name` is the authority that the worker must prove to be, if not its address.
+        """`name` is the authority that the worker must prove to be; by default, its address.
 
         A `guest` is connected to only where guests may be. Raises WrongKey; see
         `Trust.credentials`.
@@ -55,7 +55,7 @@ class Dialer:
         self._guest = guest
         known_as = name or ("" if address.unix else authority_of(url))
         self.credentials = trust.credentials(known_as) if known_as else None
-        """What proves us to the worker, and it to us; None on this machine."""
+        """What proves us to the worker, and the worker to us; None if neither is needed."""
         self._known_as = known_as.rpartition(":")[0].strip("[]")
         """The host name that its certificate must have."""
 
@@ -79,7 +79,7 @@ class Dialer:
 
 
 def unconnected(url: str, error: Exception, *, was_sent: bool) -> BackendError:
-    """Say why a worker can't be connected to; `was_sent`: it had the call, and was lost with it."""
+    """Return why a worker can't be reached; `was_sent`: it had the call, and was lost with it."""
     if isinstance(error, OSError) and error.errno in OUR_ERRNOS:
         return OutOfResources(url, reason_of(error))
     match error:

@@ -1,4 +1,4 @@
-"""The stock engines by name: what each must be told, and the client it gets."""
+"""The stock engines by name: the options that each needs, and its client."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def connect_engine(
 ) -> StockBackend:
     """Make the client for an engine's address; opens the files that it names.
 
-    `name` (host:port) must be in its certificate; by default that of its address.
+    `name` (host:port) must be in the engine's certificate; by default that of its address.
 
     Raises UnknownBackend.
     """

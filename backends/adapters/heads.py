@@ -1,8 +1,8 @@
-"""Stella's heads, which the gateway applies to the pooled vectors of an engine that has none.
+"""Stella's heads, which the gateway applies to pooled vectors of an engine that has no heads.
 
 embedding = L2normalize(W @ mean + b), in float32. The heads are independent linear maps, read from
 the published layout: `2_Dense_<D>/model.safetensors` with `linear.weight` (D x hidden) and
-`linear.bias` (D). There is none for 512: that is the first 512 of the 1024 head, renormalized.
+`linear.bias` (D). There is no head of 512: that is the first 512 of the 1024 head, renormalized.
 
 The safetensors format is read here, in a few lines (eight bytes of length, a JSON table, raw
 little-endian numbers), because only workers install the package.

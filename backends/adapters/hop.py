@@ -48,7 +48,7 @@ class HopBackend:
         return self._connections.certificate_ends_at
 
     async def info(self, *, timeout_seconds: float) -> WorkerInfo:
-        """Ask `/ready`, then `/info`. A worker that warms or drains is busy, not broken."""
+        """Ask `/ready`, then `/info`. A worker that is warming or draining is busy, not broken."""
         loop = asyncio.get_running_loop()
         until = loop.time() + timeout_seconds
         await self._connections.call(

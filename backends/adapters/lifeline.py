@@ -1,9 +1,9 @@
 """A connection to a stock engine on which nothing is sent: it ends when the engine's process does.
 
-An engine tells nobody which process it is, and one that ends may be back at once with another
-model. This is how it is noticed between two looks. What is between us and an engine may end such a
-connection by itself: then the engine is examined once more than it had to be, and if it is ended at
-once each time, it is left alone for a while.
+An engine doesn't say which process it is, and one that ends may be back at once with another model.
+The end of this connection shows that between two examinations. Something between us and an engine
+may end it too: that costs one examination more, and if it keeps ending the connection at once, none
+is opened for a while.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from ssl import SSLContext
 from yarl import URL
 
 _BRIEF_SECONDS = 2.0
-"""A connection that is ended within this time of its beginning was perhaps not wanted."""
+"""A connection that ends within this time was perhaps not wanted."""
 _BRIEF_MAX = 3
-"""So many of them in a row are enough."""
+"""After so many of them in a row, there is a pause."""
 _REST_SECONDS = 60.0
-"""How long there is none then."""
+"""How long the pause is."""
 
 
 class Lifeline:
-    """Holds one such connection."""
+    """Keeps one such connection open."""
 
     def __init__(self, base: str, tls: Callable[[], SSLContext] | None, host: str | None) -> None:
-        """`base` is the engine's address; `tls` and `host` are for one of https://."""
+        """`base` is the engine's address; `tls` and `host` are used if it is https://."""
         self.on_lost: Callable[[], None] = lambda: None
         """Called when the other side ended it."""
         self._url = URL(base)
@@ -38,7 +38,7 @@ class Lifeline:
         self._not_before = float("-inf")
 
     async def hold(self) -> None:
-        """Connect, unless it is. That nothing listens is found out by whoever asks something."""
+        """Connect, unless connected. If nothing listens, the next request will find out."""
         if self._held or time.monotonic() < self._not_before:
             return
         loop, encrypted = asyncio.get_running_loop(), self._url.scheme == "https"
@@ -60,7 +60,7 @@ class Lifeline:
             silence.close()  # `close` was called while it connected
 
     def close(self) -> None:
-        """Let go of it. Safe to call twice."""
+        """Close the connection. Safe to call twice."""
         held, self._held = self._held, None
         if held:
             held.close()
@@ -94,5 +94,5 @@ class _Silence(asyncio.Protocol):
         self._transport = transport
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        """Tell that it ended."""
+        """Report that it ended."""
         self._ended(self)

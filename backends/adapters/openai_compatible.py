@@ -3,7 +3,7 @@
 Ids are sent as they are. Its usage must state as many tokens as were sent, which reveals special
 tokens that it added and rows that it truncated. Vectors come as base64, a twentieth of the work of
 floats. vLLM queues without a bound unless it is started with --max-num-queued-tokens (then 503), so
-what bounds it are the router's token window and this client's connections.
+the router's token window and this client's connections bound its queue.
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@
 
 The last line blames the worker and not the request, because another worker can serve the request.
 Our own workers send 400, 413, 422, 504 and that 500 with an error body of their own. Without it,
-something else answers there, such as the next owner of the address: the worker's fault too.
+something else answers there, such as the next owner of the address, which counts against the worker
+too.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from backends.protocol import (
 )
 
 Refuse = Callable[[str, int, bytes, str | None], BackendError]
-"""Turns URL, status, body and Retry-After of an answer that is no 200 into an error."""
+"""Turns the URL, status, body and Retry-After of an answer that is not 200 into an error."""
 
 REFUSAL_BYTES_MAX = 65_536
 """Most bytes that are read of an answer that is not 200."""

@@ -1,6 +1,6 @@
 """A stock embedding server as a `Backend`: what all of them have in common.
 
-What differs (paths, bodies, what an engine reports) is its `Dialect`. What is the same:
+What differs (paths, bodies, what an engine reports) is in its `Dialect`. The rest is the same:
 
 - What an engine reports is tested where possible. Its /health proves nothing, so `info` runs a real
   forward pass, which also shows how long the vectors are and whether they are normalized.
@@ -71,7 +71,7 @@ class StockBackend:
         trust: Trust,
         name: str = "",
     ) -> None:
-        """`name` (host:port) must be in its certificate; by default that of its address."""
+        """`name` (host:port) must be in its certificate; by default the one in its address."""
         self.url = address.url
         self._options = address.options
         self._dialect = dialect
@@ -147,7 +147,7 @@ class StockBackend:
         return self._proven
 
     def _agreed(self, about: About) -> tuple[str, int]:
-        """Check the engine's report against its address; returns revision and longest row."""
+        """Check the engine's report against its address; return revision and longest row."""
         stated = self._options
         if stated.model not in (None, about.model):
             raise InvalidAnswer(self.url, f"serves {about.model!r}, not {stated.model!r}")
@@ -165,7 +165,7 @@ class StockBackend:
         return revision, min(limits)
 
     def _probed(self, found: Matrix) -> int:
-        """Check by two vectors that the engine is set up as addressed; returns their width."""
+        """Check with two vectors that the engine is set up as addressed; return their width."""
         width = int(found.shape[1])
         lengths = np.linalg.norm(found, axis=1)
         if np.array_equal(found[0], found[1]):

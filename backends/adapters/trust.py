@@ -1,4 +1,4 @@
-"""What a gateway knows of its workers beside their addresses: who they must prove to be."""
+"""What a gateway needs, besides addresses, to know that its workers are who they should be."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from backends.guests import GuestNetworks
 
 
 class Trust:
-    """The same for all workers of a gateway."""
+    """One for all workers of a gateway."""
 
     def __init__(
         self,
@@ -20,9 +20,9 @@ class Trust:
         authority: Path | None = None,
         guests: GuestNetworks | None = None,
     ) -> None:
-        """`authority` is the file (PEM) of the one that certifies workers; None: the system's.
+        """`authority` is a file (PEM): who certifies workers; None for the system's authorities.
 
-        `guests` says where workers may be that announced themselves.
+        `guests` says where workers that announce themselves may be.
         """
         self._secrets = tuple(filter(None, secrets))
         self._authority = authority
@@ -33,7 +33,8 @@ class Trust:
     def credentials(self, name: str) -> Credentials | None:
         """Return the credentials for the worker known as `name` (host:port).
 
-        None for one on this machine, if there is no secret. Raises WrongKey where one is needed.
+        None for a worker on this machine, if there is no secret. Raises WrongKey where one is
+        needed.
         """
         local = authentication.is_local(name)
         if self._secrets:
@@ -47,9 +48,9 @@ class Trust:
         )
 
     def tls(self) -> ssl.SSLContext:
-        """Return how to connect by TLS; the authority's file is read again when it changes.
+        """Return the TLS context; the authority's file is read again when it changes.
 
-        A file that is half written, or away, leaves what was read before. Raises OSError if it
+        While that file is half written or missing, what was read before stays. Raises OSError if it
         could never be read.
         """
         try:

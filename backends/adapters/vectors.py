@@ -1,7 +1,7 @@
 """Reads a stock engine's JSON into float32, refusing what can't be the rows' vectors.
 
 NaN comes as `null`, as a bare `NaN`, or hidden inside base64. The decoder refuses the first two;
-the third is checked for. Every mistake raises `Malformed`.
+the third is found by a check. Every mistake raises `Malformed`.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class WorkerCall(asyncio.Future[T], Generic[T]):
-    """One request and its answer to come. Canceled, it closes its connection."""
+    """One request and its coming answer. Canceling it closes its connection."""
 
     def __init__(
         self,
@@ -34,16 +34,16 @@ class WorkerCall(asyncio.Future[T], Generic[T]):
         self.head, self.claims, self.body = head, claims, body
         self.signature: Signature | None = None
         self.is_open = True
-        """Nothing had to be signed when it was sent."""
+        """Whether nothing had to be signed when it was sent."""
         self.bytes_max = bytes_max
         self.connection: Carrier | None = None
         self.dialing: asyncio.Task[None] | None = None
         self.process = b""
-        """The id of the process that answered, if it told one."""
+        """The id of the process that answered, if it sent one."""
         self.was_sent = False
-        """On a connection that then turned out to be closed."""
+        """Whether it was sent before, on a connection that turned out to be closed."""
         self._repeated = False
-        """The worker asked who we are, and was told."""
+        """Whether it was repeated because the worker asked who we are."""
         self._caller = caller
         self._timeout_seconds = timeout_seconds
         self._read = read
@@ -57,7 +57,7 @@ class WorkerCall(asyncio.Future[T], Generic[T]):
         return canceled
 
     def fail(self, error: Exception) -> None:
-        """End it with an error, unless it ended before."""
+        """End it with an error, unless it has already ended."""
         if not self.done():
             self.set_exception(error)
             self._let_go()
@@ -111,7 +111,7 @@ class WorkerCall(asyncio.Future[T], Generic[T]):
         self.fail(WorkerTimeout(self._caller.url, reason))
 
     def _let_go(self) -> None:
-        """Leave no reference that leads back here, and no work that nobody waits for."""
+        """Leave no reference that leads back here, and no work for which nobody waits."""
         self._timer.cancel()
         connection, self.connection = self.connection, None
         if connection is not None:

@@ -1,8 +1,8 @@
-"""The HTTP application of a Stella worker: `WorkerApp` and what only Stella answers.
+"""The HTTP application of a Stella worker: `WorkerApp`, and what only Stella answers.
 
-POST /v1/embeddings   OpenAI's embeddings, from text or from ids (`openai`), for those who may
+POST /v1/embeddings   OpenAI's embeddings, from text or from ids (`openai`), if `door` admits it
 GET  /metrics         Prometheus
-GET  /live            503 too if a batch takes forever, because the device hangs
+GET  /live            also 503 if a batch takes forever, because the device hangs
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class StellaApp(server.WorkerApp):
             computed = await self.compute(scope, receive, asked.rows)
         except openai.InvalidRequest as error:
             return _envelope(error.failure, error.param)
-        except Exception as error:  # noqa: BLE001 - told apart there, and raised again if unknown
+        except Exception as error:  # noqa: BLE001 - `explain` raises unknown ones again
             return _envelope(server.explain(error))
         if trace is not None:
             trace.computed(info, asked.rows, computed)

@@ -1,7 +1,7 @@
 """Warms up and measures what a scheduler plans with: seconds = a + b x tokens of one batch.
 
-Measured on this device with this checkpoint, from a few tokens up to a full batch. That the memory
-is enough is proven by the full batch, and by the batches with the most rows and the most numbers.
+Measured on this device with this checkpoint, from a few tokens up to a full batch. The full batch,
+and the batches with the most rows and the most numbers, prove that there is enough memory.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _GROWTH = 4
 _REPEATS = 3
 """The fastest counts: the first run warms up, and noise only adds time."""
 _SECONDS_MAX = 10.0
-"""After this, no larger batch is measured: a slow CPU is known well enough by then."""
+"""After this time, no larger batch is measured: a slow CPU is known well enough by then."""
 _SECONDS_PER_TOKEN_MIN = 1e-9
 _ROW_TOKENS_MIN = 3
 """A word between the two special tokens."""
@@ -31,7 +31,7 @@ Embed = Callable[[Sequence[TokenRow]], list[bytes]]
 
 
 class Line(NamedTuple):
-    """Seconds of a batch = base + slope x tokens."""
+    """Seconds of a batch = `base_seconds` + `token_seconds` x tokens."""
 
     base_seconds: float
     token_seconds: float

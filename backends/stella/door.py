@@ -1,4 +1,4 @@
-"""Who may use a worker's own /v1/embeddings, which is no gateway's business."""
+"""Who may use a worker's own /v1/embeddings, which gateways don't use."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ KEY_VARIABLE = "STELLA_WORKER_OPENAI_KEY"
 
 
 class OpenAIDoor:
-    """Open to who has the key; without a key, to this machine if others don't reach the worker."""
+    """Admits whoever has the key; without a key, this machine, if no other reaches the worker."""
 
     def __init__(self, key: str, *, is_local: bool) -> None:
         self._key = key
@@ -19,16 +19,16 @@ class OpenAIDoor:
 
     @property
     def notice(self) -> str:
-        """What to say of it at the start; empty where there is nothing to say."""
+        """What to say about it at the start; empty if there is nothing to say."""
         if self._key or self._is_local:
             return ""
         return f"/v1/embeddings is off: others reach this worker, and no {KEY_VARIABLE} is set"
 
     def refusal(self, scope: Scope) -> Failure | None:
-        """Say why a request may not be answered."""
+        """Return why a request may not be answered; None if it may."""
         if not self._key:
             return None if self._is_local else Failure(404, "not_found", self.notice)
         given: bytes = dict(scope["headers"]).get(b"authorization", b"")
         if hmac.compare_digest(given, b"Bearer " + self._key.encode()):
             return None
-        return Failure(401, "invalid_api_key", "this worker's key is wanted (Bearer)")
+        return Failure(401, "invalid_api_key", "this worker's key is required (Bearer)")

@@ -3,7 +3,7 @@
 A row whose mean contains NaN or infinity (half precision can overflow) is computed again, alone, in
 float32. If that is not finite either, the weights or the device are broken: `NotFinite`.
 
-A batch for which the device has no memory is computed once more, in halves: what else uses the
+A batch for which the device has no memory is computed once more, in halves: other users of the
 device may leave less than was free at the start, and that is no reason to end the process.
 """
 
@@ -53,7 +53,7 @@ class Embedder:
             return self._embed(rows)
         except torch.OutOfMemoryError:
             self._on_out_of_memory()
-        # only here has the error let go of the tensors that were made
+        # only here has the error released the tensors that were made
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
         half = (len(rows) + 1) // 2

@@ -1,9 +1,9 @@
 """The thread that computes. Batches form while it is busy; no timer holds a call back.
 
 The event loop queues calls; one thread takes a batch, computes it and hands the vectors back. Rows
-were checked before, so any error of the forward pass is blamed on the device, which is then not
-used again: the batch's calls, the waiting ones and all later ones fail with EngineBroken, and the
-server ends the process.
+are checked before that, so any error of the forward pass is blamed on the device, which is not used
+again: the batch's calls, the waiting ones and all later ones fail with EngineBroken, and the server
+ends the process.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from backends.stella.queue import QueuedCall, Slot, TokenQueue
 PROBE_IDS = np.array([101, 7592, 102], dtype="<u4").tobytes()  # [CLS] hello [SEP]
 PROBE_SECONDS_MAX = 30.0
 SECONDS_PER_TOKEN_DEFAULT = 1e-4
-"""For Retry-After, if nothing was measured."""
+"""Used for Retry-After if nothing was measured."""
 
 
 class StellaEngine:

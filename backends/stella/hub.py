@@ -18,7 +18,7 @@ from backends.engine import StartupError
 
 MODEL = "NovaSearch/stella_en_400M_v5"
 REVISION = "1bb50bc7bb726810eac2140e62155b88b0df198f"
-"""The commit that MTEB's results of this model are pinned to."""
+"""The commit to which MTEB's results for this model are pinned."""
 _FILES = [
     "config.json",
     "config_sentence_transformers.json",

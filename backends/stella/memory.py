@@ -11,7 +11,7 @@ from backends.stella.checkpoint import Checkpoint
 from backends.stella.queue import BATCH_FLOATS_MAX
 
 _HEADROOM = 1.1
-"""For what isn't counted: allocator slack and kernel workspaces."""
+"""A margin for what isn't counted: allocator slack and kernel workspaces."""
 _MEMINFO = Path("/proc/meminfo")
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -50,7 +50,7 @@ def _needed_bytes(checkpoint: Checkpoint, dtype: torch.dtype, batch_tokens: int)
     # the rotation's terms in float32
     token = dtype.itemsize * (8 * config.hidden_size + 4 * config.intermediate_size)
     token += 4 * 8 * config.hidden_size
-    # after the trunk: the means in float32, as they are and by head, and the vectors twice
+    # after the trunk: the means in float32, once as computed and once by head; the vectors twice
     token += 4 * 2 * config.hidden_size
     vectors = 4 * 2 * max(BATCH_FLOATS_MAX, *checkpoint.native)
     total = dtype.itemsize * trunk + 4 * heads + staging + token * batch_tokens + vectors
@@ -58,7 +58,7 @@ def _needed_bytes(checkpoint: Checkpoint, dtype: torch.dtype, batch_tokens: int)
 
 
 def free_memory_bytes(device: torch.device) -> int | None:
-    """Return what is free where the model computes; None if nobody says."""
+    """Return the free memory of the model's device; None if it can't be found out."""
     if device.type == "cuda":
         free: int = torch.cuda.mem_get_info(device)[0]
         return free

@@ -1,4 +1,4 @@
-"""What `/metrics` shows, in the Prometheus text format. Only numbers, never a text or an id."""
+"""What `/metrics` shows, in the Prometheus text format: only numbers, never a text or an id."""
 
 from __future__ import annotations
 

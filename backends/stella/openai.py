@@ -1,6 +1,6 @@
 """OpenAI's embeddings format: a JSON body to token rows, vectors to a JSON answer.
 
-The gateway doesn't use it, it sends ids over the hop. Added to OpenAI's fields: `prompt_name` (a
+The gateway doesn't use it; it sends ids over the hop. Added to OpenAI's fields: `prompt_name` (a
 prompt of the checkpoint), `truncate: "end"`, and lists of integers, which are whole rows in this
 model's own vocabulary, [CLS] and [SEP] included.
 """

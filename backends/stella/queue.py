@@ -20,7 +20,7 @@ from backends.engine import DeadlinePassed, EngineBusy
 from backends.protocol import TokenRow
 
 BATCH_FLOATS_MAX = 1 << 22
-"""Most numbers in the vectors of one batch, rows x dimensions: 16 MB in float32, besides copies."""
+"""Most numbers in the vectors of one batch, rows x dimensions: 16 MB in float32, plus copies."""
 
 
 class TokenQueue:
@@ -34,7 +34,7 @@ class TokenQueue:
         self._closed: BaseException | None = None
 
     def put(self, call: QueuedCall, retry_after_seconds: Callable[[int], float]) -> None:
-        """Append the call. Raises EngineBusy if it doesn't fit, or why the queue closed."""
+        """Append the call. Raises EngineBusy if it doesn't fit, or why the queue was closed."""
         with self._changed:
             if self._closed is not None:
                 raise self._closed
@@ -63,7 +63,7 @@ class TokenQueue:
                 return batch
 
     def drop(self, call: QueuedCall) -> None:
-        """Drop a call that nobody waits for, except for the rows that are being computed."""
+        """Drop a call that nobody waits for; rows that are being computed are not stopped."""
         with self._changed:
             if call in self._calls:
                 self._remove(call)
@@ -143,7 +143,7 @@ class QueuedCall:
 
 
 class _Batch:
-    """A batch that fills: its first row goes into it whatever its size."""
+    """A batch while it fills; its first row goes in whatever its size."""
 
     def __init__(self, tokens: int, floats: int) -> None:
         self.slots: list[Slot] = []

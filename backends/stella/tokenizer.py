@@ -26,7 +26,7 @@ class Tokenizer:
         self.vocabulary_size: int = self._tokenizer.vocab_size
 
     def encode(self, text: str) -> npt.NDArray[np.uint32]:
-        """Return all ids, [CLS] and [SEP] included. JSON has refused lone surrogates before."""
+        """Return all ids, [CLS] and [SEP] included. The JSON decoder refuses lone surrogates."""
         return np.asarray(self._tokenizer.encode(text), dtype="<u4")
 
 

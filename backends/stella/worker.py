@@ -23,9 +23,10 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 ROWS_MAX = 2048
 """Most rows in one call: as many inputs as OpenAI accepts."""
 BATCH_TOKENS = {"cuda": 16_384, "cpu": 2048}
-"""A new call waits for the current batch: about 40 ms on an H100, some seconds on a CPU."""
+"""A new call waits for the current batch: 40 ms at 400,000 tokens/s, the goal for an H100, but a
+second or more on a CPU."""
 QUEUE_BATCHES = 16
-"""The queue's default length in batches, and so the longest call."""
+"""The queue's default length in batches, which also bounds a call."""
 
 
 class WorkerOptions(NamedTuple):
