@@ -21,6 +21,7 @@ from gateway.storage.database import Database
 
 SECRET = Keyring("s" * 32)
 NOW = datetime.now(UTC).replace(microsecond=0)
+GUESTS = ("guest", "other", "late")
 _OWNERS = ("user_id", "organization_id", "key_id", "email", "recipient", "voter_key")
 
 
@@ -97,7 +98,7 @@ class World:
                     changed_at=NOW,
                 )
             )  # fmt: skip
-        for guest in ("guest", "other"):
+        for guest in GUESTS:
             await self._link(
                 connection, f"{person} {place} {guest}", purpose="invitation",
                 email=address_of(guest), subject=organization_id, maker=user_id,

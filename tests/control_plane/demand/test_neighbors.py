@@ -1,16 +1,28 @@
 """What is true of one voter or one model is true of no other."""
 
-from sqlalchemy import insert, update
+from sqlalchemy import insert, select, update
 
 from gateway.control_plane.demand import report, standings, vote_lists
 from gateway.control_plane.demand.counts import DemandCounts
+from gateway.control_plane.demand.launch_mails import mail_ref
+from gateway.control_plane.demand.launch_progress import mail_counts
 from gateway.control_plane.demand.standings import NOTHING, Standings
 from gateway.control_plane.demand.vote_lists import VoteFilter
 from gateway.control_plane.demand.votes import Vote
 from gateway.data_plane.tallies import DemandTally
 from gateway.identifiers import new_id
 from gateway.storage.database import Database
-from gateway.storage.tables import credit_lots, demand_standings, models, set_aside_votes
+from gateway.storage.tables import (
+    credit_lots,
+    demand_standings,
+    launch_organizations,
+    launches,
+    model_prices,
+    models,
+    outbox,
+    set_aside_votes,
+    usage_hours,
+)
 from tests.control_plane.conftest import STELLA
 from tests.control_plane.demand.conftest import account
 
@@ -93,3 +105,45 @@ async def test_what_is_live_has_no_place_among_what_is_coming(seeded: Database):
     async with seeded.read() as connection:
         assert await standings.of_model(connection, STELLA) is None
         assert await standings.of_model(connection, OTHER)
+
+
+async def test_a_launch_is_summed_up_by_itself(seeded: Database):
+    people = {}
+    async with seeded.write() as connection:
+        price = await connection.scalar(select(model_prices.c.id).limit(1))
+    for name, model_id in (("ada", STELLA), ("bob", OTHER)):
+        people[name] = await account(seeded, f"{name}@{name}.example")
+        now = people[name].read_at
+        async with seeded.write() as connection:
+            await connection.execute(
+                insert(launches).values(
+                    model_id=model_id, price_id=price, launched_at=now, recipients=1
+                )
+            )
+            await connection.execute(
+                insert(launch_organizations).values(
+                    model_id=model_id, organization_id=people[name].organization_id, told_at=now,
+                    credit="granted" if name == "ada" else "off", decided_at=now,
+                )
+            )  # fmt: skip
+            await connection.execute(
+                insert(usage_hours).values(
+                    organization_id=people[name].organization_id, hour=now, key_id=new_id(),
+                    model_id=model_id, shard=0, requests=1, inputs=1, tokens=7, charged_nanos=1,
+                )
+            )  # fmt: skip
+            for ref, kind in ((mail_ref(model_id, name), "launch"), (f"other:{name}", "notice")):
+                await connection.execute(
+                    insert(outbox).values(
+                        id=new_id(), ref=ref, kind=kind, recipient=people[name].email, subject="",
+                        text="", html="", unsubscribe_url="", attempts=1, created_at=now,
+                        state="sent" if name == "ada" else "pending", due_at=now, reason="",
+                    )
+                )  # fmt: skip
+    async with seeded.read() as connection:
+        mails = [await mail_counts(connection, model_id) for model_id in (STELLA, OTHER)]
+        found = [await report.conversion(connection, model_id) for model_id in (STELLA, OTHER)]
+    assert [(one.sent, one.waiting) for one in mails] == [(1, 0), (0, 1)]
+    assert [one and one.credit for one in found] == [{"granted": 1}, {"off": 1}]
+    assert [one and one.tokens_30_days for one in found] == [7, 7]
+    assert [one and one.organizations_told for one in found] == [1, 1]

@@ -217,12 +217,14 @@ async def test_a_customer_is_made_for_one(market: Market):
     for name in "AB":
         await forget_customer(market, name)
     before = await market.rows("B")
+    assert (await market.customers.ensure(market["A"])).endswith(f"{market['A']}:1")
+    assert await market.rows("B") == before
+    await forget_customer(market, "A")
     market.stripe.fails = True
     with pytest.raises(StripeDown):
         await market.customers.ensure(market["A"])
     market.stripe.fails = False
-    made = await market.customers.ensure(market["A"])
-    assert made.endswith(f"{market['A']}:2")
+    assert (await market.customers.ensure(market["A"])).endswith(f"{market['A']}:2")
     assert await market.rows("B") == before
 
 
