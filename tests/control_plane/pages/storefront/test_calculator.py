@@ -8,6 +8,7 @@ from httpx import Response
 from gateway.app.process import Process
 from gateway.control_plane.catalog import catalog
 from gateway.control_plane.catalog.elsewhere import offers
+from gateway.control_plane.pages.storefront import calculator
 from testing.browsing import Browser, squeezed
 from tests.control_plane.conftest import MINILM, STELLA
 
@@ -179,3 +180,12 @@ async def test_a_change_brings_the_table_to_its_own_page_alone(browser: Browser)
 
 async def test_pricing_leads_here(browser: Browser):
     assert (await browser.get("/pricing")).url.path == "/calculator"
+
+
+@pytest.mark.parametrize(("choices", "listed"), [(50, 50), (51, 0)])
+def test_models_are_listed_to_choose_from_while_they_are_few(
+    gateway: Process, choices: int, listed: int
+):
+    shelf = gateway.services.shelves()
+    many = type(shelf)((shelf.listings * 9)[:choices])
+    assert len(calculator._choices(many)) == listed
