@@ -66,7 +66,13 @@ def add_options(parser: argparse.ArgumentParser, *, drain_seconds: float = 0.0) 
     add("--tls-cert", type=Path, help="serve TLS with this certificate (PEM, with its chain)")
     add("--tls-key", type=Path, help="the certificate's key (PEM)")
     add("--drain-seconds", type=float, default=drain_seconds, help="go on serving after SIGTERM")
-    add("--announce", action="append", default=[], metavar="GATEWAY", help="announce it there")
+    add(
+        "--announce",
+        action="append",
+        default=[],
+        metavar="GATEWAY",
+        help="announce the worker to this gateway",
+    )
     add("--announce-as", metavar="URL", help="the address at which gateways reach this worker")
     add("--exit-with-stdin", action="store_true", help="end when stdin ends")
 
