@@ -31,7 +31,7 @@ class Options(NamedTuple):
     drain_seconds: float = 0.0
     """How long `/ready` says 503 before the server closes."""
     announce: tuple[str, ...] = ()
-    """Gateways that are told of this worker."""
+    """Gateways to which this worker announces itself."""
     announce_as: str | None = None
     """Where gateways reach this worker, if not where it listens; its key is made for that."""
     exit_with_stdin: bool = False

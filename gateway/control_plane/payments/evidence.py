@@ -42,7 +42,7 @@ class DisputeEvidence(msgspec.Struct, frozen=True, kw_only=True):
     """The terms in force now, to which the buying page links."""
     disputes: list[DisputeClaim]
     credit_left_nanos: int
-    """Of the credit that this payment bought."""
+    """What is left of the credit that this payment bought."""
     usage: list[Sum]
     """What the organization used since it paid, by UTC day."""
     sign_ins: list[SignIn]

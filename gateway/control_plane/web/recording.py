@@ -29,7 +29,7 @@ class MemberTrail(msgspec.Struct, frozen=True):
 
     @property
     def doer(self) -> Doer:
-        """Who changes keys."""
+        """The visitor, as whoever changes keys."""
         return Doer(self.actor)
 
     @property
