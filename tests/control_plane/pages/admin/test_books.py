@@ -12,7 +12,7 @@ from testing.browsing import Browser, squeezed
 from testing.operators import sign_in_operator
 
 
-async def test_what_the_last_audit_saw(browser: Browser, gateway: Process):
+async def test_what_the_last_audit_saw(browser: Browser, gateway: Process, now: datetime):
     await sign_in_operator(browser, gateway, "ops@acme.example", "read")
     database = gateway.core.database
     assert "No audit has run yet" in (await browser.get("/admin/books")).text
@@ -20,7 +20,7 @@ async def test_what_the_last_audit_saw(browser: Browser, gateway: Process):
         owner = await connection.scalar(organizations.select().limit(1))
         await grants.grant(connection, owner, 7_000_000_000, kind="paid", source_ref="a")
         await connection.execute(delete(promotion_days))
-        day = str(datetime.now(UTC).date())
+        day = str(now.date())
         await connection.execute(insert(promotion_days).values(day=day, granted_nanos=2 * 10**9))
     await audit(database)
     page = squeezed((await browser.get("/admin/books")).text)

@@ -3,7 +3,7 @@
 import csv
 import io
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy import select
@@ -27,7 +27,9 @@ def where(database_url: str) -> str:
     return database_url
 
 
-async def test_usage_is_summed_by_day_key_and_model(gateway: Process, browser: Browser):
+async def test_usage_is_summed_by_day_key_and_model(
+    gateway: Process, browser: Browser, now: datetime
+):
     await sign_in(browser, gateway, "ada@example.org")
     await browser.submit("/console/keys", name="prod")
     await use(gateway, 500)
@@ -56,7 +58,7 @@ async def test_usage_is_summed_by_day_key_and_model(gateway: Process, browser: B
     (used,) = await table(f"by=key&model={MINILM}")
     (key, *_) = await rows(gateway, select(api_keys))
     assert (used["key"], used["ends_with"], used["tokens"]) == (key.id, key.last_four, "2000")
-    since = Filter(since=datetime.now(UTC).date() - timedelta(days=60))
+    since = Filter(since=now.date() - timedelta(days=60))
     (organization, *_) = await rows(gateway, select(organizations.c.id))
     async with gateway.core.database.read() as connection:
         every = await usage.every_sum(connection, organization.id, since)
@@ -70,6 +72,7 @@ async def test_usage_is_summed_by_day_key_and_model(gateway: Process, browser: B
     assert 'title="$0.000016">&lt; $0.0001</data></p>' in overview
 
 
+@pytest.mark.usefixtures("now")  # it shows those of today
 async def test_the_overview_shows_errors_and_latency(gateway: Process, browser: Browser):
     await sign_in(browser, gateway, "ada@example.org")
     assert '<p class="value">–</p>' in browser.page.text  # noqa: RUF001 a dash is meant
