@@ -1,7 +1,8 @@
 """Charts of stacked bars as SVG, drawn on the server, with the numbers of every bar beside them.
 
 A series has one of four hues, or the gray of all others; site.css has hues that everyone can tell
-apart, in both schemes. A bar whose time is not over is drawn as unfinished.
+apart, in both schemes. A bar whose time is not over is drawn as unfinished. What is repeated for
+each bar is written here: a chart has hundreds, and a template takes several times as long for each.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import msgspec
+from markupsafe import Markup, escape
 
 from gateway.control_plane.web.charts import ceiling, labeled
 from gateway.money import money
@@ -37,6 +39,10 @@ class StackedChart(msgspec.Struct, frozen=True, kw_only=True):
     """Labels along the base: for each of its equal parts, those at its start and at its end."""
     nested: bool
     """Whether each series holds the one before it, so that none of them add up."""
+    reach: Markup
+    """For each bar, what is pointed at: its slot from top to bottom, whose title is its number."""
+    rows: Markup
+    """The rows of the table below: the numbers of each bar, the last first."""
 
     @property
     def is_empty(self) -> bool:
@@ -145,15 +151,41 @@ def stacked(
         marks=[mark(top), mark(top // 2), mark(0)],
         labels=labeled([slot.label for slot in slots]),
         nested=bool(nested),
+        reach=_reach(columns, step),
+        rows=_rows(columns, parts=len(series) > 1, totals=not nested),
     )
+
+
+def _reach(columns: Sequence[Column], step: float) -> Markup:
+    size = f'width="{round(step, 2)}" height="{_HEIGHT}"'
+    drawn = [
+        f'<rect class="reach" x="{one.left}" y="0" {size}><title>{escape(one.title)}: '
+        f"{escape(one.total)}{' so far' if one.goes_on else ''}</title></rect>"
+        for one in columns
+        if one.parts
+    ]
+    return Markup("\n".join(drawn))  # noqa: S704 - what is not ours is escaped
+
+
+def _rows(columns: Sequence[Column], *, parts: bool, totals: bool) -> Markup:
+    """Write a cell for each of a column's `parts`, and one for its total, where they are shown."""
+    rows = []
+    for slot, one in reversed(list(enumerate(columns))):
+        if one.parts:
+            numbers = [*(one.values if parts else ()), *((one.total,) if totals else ())]
+            cells = "".join([f'<td class="number">{escape(number)}</td>' for number in numbers])
+            title = f"{escape(one.title)}{' (so far)' if one.goes_on else ''}"
+            rows.append(f'<tr data-slot="{slot}"><th scope="row">{title}</th>{cells}</tr>')
+    return Markup("\n".join(rows))  # noqa: S704 - what is not ours is escaped
 
 
 def _shapes(columns: Sequence[Column]) -> list[ChartShape]:
     paths: dict[tuple[int, bool], list[str]] = {}
     for column in columns:
+        across = f"{column.width:g}"
         for part in column.parts:
             paths.setdefault((part.hue, column.goes_on), []).append(
-                f"M{column.x:g} {part.y:g}h{column.width:g}v{part.height:g}h-{column.width:g}z"
+                f"M{column.x:g} {part.y:g}h{across}v{part.height:g}h-{across}z"
             )
     return [ChartShape(*which, "".join(drawn)) for which, drawn in sorted(paths.items())]
 

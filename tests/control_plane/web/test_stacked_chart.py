@@ -58,6 +58,33 @@ def test_the_bars_of_a_hue_are_one_shape():
     )
 
 
+def test_each_bar_says_its_numbers_in_its_title_and_in_a_row():
+    two = [Series(name="a", values=[1, 0, 2]), Series(name="b", values=[3, 0, 0])]
+    chart = stacked(slots(3), two, str)
+    assert re.findall(r'x="(.*?)".*<title>(.*?)</title>', chart.reach) == [
+        ("0.0", "day 0: 4"),
+        ("480.0", "day 2: 2 so far"),
+    ]
+    assert re.findall(r'<tr data-slot="(.)"><th scope="row">(.*?)</th>(.*)</tr>', chart.rows) == [
+        ("2", "day 2 (so far)", cells("2", "0", "2")),
+        ("0", "day 0", cells("1", "3", "4")),
+    ]
+    assert stacked(slots(1), [Series(name="a", values=[7])], str).rows.count("<td") == 1
+
+
+def cells(*numbers: str) -> str:
+    return "".join(f'<td class="number">{one}</td>' for one in numbers)
+
+
+def test_words_in_a_bar_are_text():
+    tag = [BarTime(label="<b>", title="<b>")]
+    two = [Series(name="a", values=[1]), Series(name="b", values=[1])]
+    chart = stacked(tag, two, lambda value: f"<i>{value}")
+    assert "&lt;b&gt;: &lt;i&gt;2" in chart.reach
+    assert cells("&lt;i&gt;1", "&lt;i&gt;1", "&lt;i&gt;2") in chart.rows
+    assert not re.search("<[bi]>", chart.reach + chart.rows)
+
+
 def test_what_is_nested_is_no_sum():
     chart = stacked(
         slots(1), [Series(name="p50", values=[30]), Series(name="p95", values=[40])], str,
@@ -66,6 +93,7 @@ def test_what_is_nested_is_no_sum():
     assert chart.marks[0] == "40"
     assert [part.height for part in chart.columns[0].parts] == [135, 45]
     assert chart.columns[0].values == ["30", "40"]
+    assert chart.rows.count("<td") == 2
 
 
 def test_a_scale_is_no_finer_than_what_is_read_off_it():
