@@ -7,10 +7,21 @@ shows, not on the number of requests.
 from __future__ import annotations
 
 from datetime import date, timedelta
+from functools import cache
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import ColumnElement, Row, Text, cast, literal, select, union_all
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    Row,
+    Text,
+    bindparam,
+    cast,
+    literal,
+    select,
+    union_all,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.identifiers import is_id
@@ -61,10 +72,11 @@ async def sums(
             total(usage_days.c.tokens).label("tokens"),
             cost.label("cost_nanos"),
         )
-        .where(*_where(organization_id, chosen))
+        .where(*_where(of_key=bool(chosen.key_id), of_model=bool(chosen.model_id)))
         .group_by(group)
         .order_by(order)
-        .limit(_GROUPS_MAX)
+        .limit(_GROUPS_MAX),
+        _values(organization_id, chosen),
     )
     return [_sum(row) for row in found]
 
@@ -73,29 +85,9 @@ async def every_sum(
     connection: AsyncConnection, organization_id: str, chosen: Filter
 ) -> dict[By, list[Sum]]:
     """Return `sums` by day, key and model, reading the daily sums only once."""
-    counted = [usage_days.c[name] for name in ("requests", "inputs", "tokens", "charged_nanos")]
-    cells = (
-        select(
-            *(group.label(by) for by, group in _GROUPS.items()),
-            *(total(column).label(column.name) for column in counted),
-        )
-        .where(*_where(organization_id, chosen))
-        .group_by(*_GROUPS.values())
-        .cte("cells")
-    )
-    parts = [
-        select(
-            literal(by).label("by"),
-            cells.c[by].label("group"),
-            total(cells.c.requests).label("requests"),
-            total(cells.c.inputs).label("inputs"),
-            total(cells.c.tokens).label("tokens"),
-            total(cells.c.charged_nanos).label("cost_nanos"),
-        ).group_by(cells.c[by])
-        for by in GROUPINGS
-    ]
+    query = _every_sum(of_key=bool(chosen.key_id), of_model=bool(chosen.model_id))
     found: dict[By, list[Sum]] = {by: [] for by in GROUPINGS}
-    for row in await connection.execute(union_all(*parts)):
+    for row in await connection.execute(query, _values(organization_id, chosen)):
         found[row.by].append(_sum(row))
     found["day"].sort(key=lambda day: day.group)
     for by in ("key", "model"):
@@ -103,11 +95,37 @@ async def every_sum(
     return {by: some[:_GROUPS_MAX] for by, some in found.items()}
 
 
+@cache  # making it takes longer than reading its answer
+def _every_sum(*, of_key: bool, of_model: bool) -> CompoundSelect[Any]:
+    counted = [usage_days.c[name] for name in ("requests", "inputs", "tokens", "charged_nanos")]
+    days = (usage_days.c.day, usage_days.c.key_id, usage_days.c.model_id)
+    cells = (
+        select(*days, *(total(column).label(column.name) for column in counted))
+        .where(*_where(of_key=of_key, of_model=of_model))
+        .group_by(*days)
+        .cte("cells")
+    )
+    groups = zip(GROUPINGS, (cells.c.day, cells.c.key_id, cells.c.model_id), strict=True)
+    parts = [
+        select(
+            literal(by).label("by"),
+            cast(group, Text).label("group"),
+            total(cells.c.requests).label("requests"),
+            total(cells.c.inputs).label("inputs"),
+            total(cells.c.tokens).label("tokens"),
+            total(cells.c.charged_nanos).label("cost_nanos"),
+        ).group_by(group)
+        for by, group in groups
+    ]
+    return union_all(*parts)
+
+
 async def models_of(connection: AsyncConnection, organization_id: str, since: date) -> list[str]:
     """Return the models that an organization used since a day, sorted."""
-    days = _where(organization_id, Filter(since=since))
-    query = select(usage_days.c.model_id).where(*days).distinct().order_by(usage_days.c.model_id)
-    return list(await connection.scalars(query.limit(_GROUPS_MAX)))
+    model_id = usage_days.c.model_id
+    query = select(model_id).where(*_where()).distinct().order_by(model_id)
+    values = _values(organization_id, Filter(since=since))
+    return list(await connection.scalars(query.limit(_GROUPS_MAX), values))
 
 
 def every_day(days: list[Sum], since: date, until: date) -> list[Sum]:
@@ -133,14 +151,23 @@ def _sum(row: Row[*tuple[Any, ...]]) -> Sum:
     )
 
 
-def _where(organization_id: str, chosen: Filter) -> list[ColumnElement[bool]]:
+def _where(*, of_key: bool = False, of_model: bool = False) -> list[ColumnElement[bool]]:
     conditions = [
-        usage_days.c.organization_id == organization_id,
-        usage_days.c.day >= chosen.since,
+        usage_days.c.organization_id == bindparam("organization_id"),
+        usage_days.c.day >= bindparam("since"),
     ]
-    if chosen.key_id:
-        matches = usage_days.c.key_id == chosen.key_id
-        conditions.append(matches if is_id(chosen.key_id) else usage_days.c.key_id.is_(None))
-    if chosen.model_id:
-        conditions.append(usage_days.c.model_id == chosen.model_id)
+    if of_key:
+        conditions.append(usage_days.c.key_id == bindparam("key_id"))
+    if of_model:
+        conditions.append(usage_days.c.model_id == bindparam("model_id"))
     return conditions
+
+
+def _values(organization_id: str, chosen: Filter) -> dict[str, Any]:
+    """Return what the conditions compare with."""
+    values: dict[str, Any] = {"organization_id": organization_id, "since": chosen.since}
+    if chosen.key_id:  # what is no id equals nothing: PostgreSQL would refuse it
+        values["key_id"] = chosen.key_id if is_id(chosen.key_id) else None
+    if chosen.model_id:
+        values["model_id"] = chosen.model_id
+    return values
