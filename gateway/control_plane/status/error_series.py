@@ -1,4 +1,4 @@
-"""An organization's errors and latency over time: what charts draw.
+"""An organization's errors over time: what charts draw.
 
 They are read from sums by the day, or by the hour for short spans and where a span ends within a
 day.
@@ -6,8 +6,7 @@ day.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, time
 from typing import Literal
 
@@ -16,9 +15,7 @@ from sqlalchemy import ColumnElement, Table, Text, case, cast, literal, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.identifiers import is_id
-from gateway.storage.tables import answer_days, answer_hours, error_days, error_hours, total
-
-_SUCCESS = 2
+from gateway.storage.tables import error_days, error_hours, total
 
 Slot = datetime | date
 """An hour, or a day of UTC."""
@@ -92,27 +89,6 @@ async def error_count(
         *_of(error_hours, organization_id, chosen), _span(error_hours, last, chosen.until)
     )
     return sum(await connection.scalars(whole.union_all(rest)))
-
-
-async def latencies(
-    connection: AsyncConnection, organization_id: str, since: date, until: datetime, *, hourly: bool
-) -> Mapping[Slot, Counter[int]]:
-    """Count the successes of each hour or whole day by the bound of their latency."""
-    table = answer_hours if hourly else answer_days
-    at = table.c.hour if hourly else table.c.day
-    found = await connection.execute(
-        select(at.label("at"), table.c.latency_ms, total(table.c.answers))
-        .where(
-            table.c.organization_id == organization_id,
-            _span(table, since, until),
-            table.c.status_class == _SUCCESS,
-        )
-        .group_by(at, table.c.latency_ms)
-    )
-    counts: dict[Slot, Counter[int]] = defaultdict(Counter)
-    for slot, bound, answers in found.all():
-        counts[slot][bound] = answers
-    return counts
 
 
 def _group(table: Table, by: Literal["model", "key"]) -> ColumnElement[str]:

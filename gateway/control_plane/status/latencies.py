@@ -1,4 +1,4 @@
-"""Latency of an organization's successes by key and model: what charts draw and tables list.
+"""Latency of an organization's successes, of all and by key and model: what charts and tables show.
 
 It is read from sums by the day, or by the hour for the last days. A key, model or time of which
 nothing was measured is not in what is returned.
@@ -9,17 +9,36 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time
-from typing import Literal
+from functools import cache
+from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import ColumnElement, Table, literal, select
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    Table,
+    Text,
+    bindparam,
+    cast,
+    func,
+    literal,
+    select,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.control_plane.status.answer_series import Slot
+from gateway.control_plane.status.error_series import Slot
 from gateway.identifiers import is_id
-from gateway.storage.tables import latency_days, latency_hours, total
+from gateway.storage.tables import (
+    answer_days,
+    answer_hours,
+    latency_days,
+    latency_hours,
+    total,
+)
 
-Latencies = Counter[int]
+_SUCCESS = 2
+
+Latencies = Mapping[int, int]
 """Successes by the bound of their latency, in milliseconds."""
 Owner = Literal["model", "key"]
 
@@ -40,15 +59,10 @@ async def by_owner(
     connection: AsyncConnection, organization_id: str, chosen: LatencyFilter
 ) -> Mapping[Owner, Mapping[str, Latencies]]:
     """Return the latencies of the whole time of each model and of each key."""
-    table = _table(chosen)
-    groups = (table.c.model_id, table.c.key_id, table.c.latency_ms)
-    found = await connection.execute(
-        select(*groups, total(table.c.answers))
-        .where(*_where(organization_id, chosen))
-        .group_by(*groups)
-    )
-    models, keys = defaultdict[str, Latencies](Counter), defaultdict[str, Latencies](Counter)
-    for model_id, key_id, bound, answers in found.all():
+    query = _query_by_owner(**_kind(chosen))
+    found = await connection.execute(query, _values(organization_id, chosen))
+    models, keys = defaultdict[str, Counter[int]](Counter), defaultdict[str, Counter[int]](Counter)
+    for bound, model_id, key_id, answers in found.all():
         models[model_id][bound] += answers
         keys[key_id][bound] += answers
     return {"model": models, "key": keys}
@@ -66,42 +80,117 @@ async def by_slot(
 
     Without `by` they are those of all together, whose name is empty.
     """
-    table = _table(chosen)
-    at = _at(table)
-    owner: ColumnElement[str] = literal("")
-    conditions = _where(organization_id, chosen)
-    if by:
-        owner = table.c.model_id if by == "model" else table.c.key_id
-        conditions.append(owner.in_(owners))
-    found = await connection.execute(
-        select(at.label("at"), owner.label("owner"), table.c.latency_ms, total(table.c.answers))
-        .where(*conditions)
-        .group_by(at, owner, table.c.latency_ms)
-    )
-    slots: dict[str, dict[Slot, Latencies]] = defaultdict(lambda: defaultdict(Counter))
-    for slot, name, bound, answers in found.all():
-        slots[name][slot][bound] = answers
+    query = _query_by_slot(**_kind(chosen), by=by)
+    named = {"owners": owners} if by else {}
+    found = await connection.execute(query, _values(organization_id, chosen) | named)
+    slots: dict[str, dict[Slot, Latencies]] = defaultdict(dict)
+    for slot, owner, counts in found.all():
+        slots[owner][slot] = _unpacked(counts)
     return slots
 
 
-def _table(chosen: LatencyFilter) -> Table:
-    return latency_hours if chosen.hourly else latency_days
+async def of_all(
+    connection: AsyncConnection, organization_id: str, chosen: LatencyFilter
+) -> Mapping[Slot, Latencies]:
+    """Return the latencies of each hour or day of the whole organization.
+
+    They were counted before those of keys and models were; the filter names none of these.
+    """
+    found = await connection.execute(
+        _query_of_all(hourly=chosen.hourly), _values(organization_id, chosen)
+    )
+    return {slot: _unpacked(counts) for slot, _, counts in found.all()}
+
+
+# Statements are made once and not for each page: that takes as long as to run them. Their answers
+# have a row for each bar and not for each of its bounds, of which there may be thousands.
+@cache
+def _query_by_owner(*, hourly: bool, of_key: bool, of_model: bool) -> Select[Any]:
+    table = latency_hours if hourly else latency_days
+    # a number first: SQLite sorts by it with fewer comparisons of texts
+    groups = (table.c.latency_ms, table.c.model_id, table.c.key_id)
+    return (
+        select(*groups, total(table.c.answers))
+        .where(*_where(table, of_key=of_key, of_model=of_model))
+        .group_by(*groups)
+    )
+
+
+@cache
+def _query_by_slot(*, hourly: bool, of_key: bool, of_model: bool, by: Owner | None) -> Select[Any]:
+    table = latency_hours if hourly else latency_days
+    conditions = _where(table, of_key=of_key, of_model=of_model)
+    owner: ColumnElement[str] = literal("")
+    if by:
+        owner = table.c.model_id if by == "model" else table.c.key_id
+        conditions.append(owner.in_(bindparam("owners", expanding=True)))
+    return _packed(table, owner, conditions)
+
+
+@cache
+def _query_of_all(*, hourly: bool) -> Select[Any]:
+    table = answer_hours if hourly else answer_days
+    conditions = [*_where(table), table.c.status_class == _SUCCESS]
+    return _packed(table, literal(""), conditions)
+
+
+def _packed(
+    table: Table, owner: ColumnElement[str], conditions: Sequence[ColumnElement[bool]]
+) -> Select[Any]:
+    """Select a row for each time and owner, with its bounds and counts in one text."""
+    at, owner = _at(table).label("at"), owner.label("owner")
+    sums = (
+        select(at, owner, table.c.latency_ms, total(table.c.answers).label("answers"))
+        .where(*conditions)
+        .group_by(at, owner, table.c.latency_ms)
+        .subquery()
+    )
+    pair = cast(sums.c.latency_ms, Text) + "," + cast(sums.c.answers, Text)
+    groups = (sums.c.at, sums.c.owner)
+    return select(*groups, func.aggregate_strings(pair, ",")).group_by(*groups)
+
+
+def _unpacked(text: str) -> Latencies:
+    numbers = msgspec.json.decode(f"[{text}]", type=list[int])
+    return dict(zip(numbers[::2], numbers[1::2], strict=True))
 
 
 def _at(table: Table) -> ColumnElement[Slot]:
-    return table.c.hour if table is latency_hours else table.c.day
+    return table.c.day if "day" in table.c else table.c.hour
 
 
-def _where(organization_id: str, chosen: LatencyFilter) -> list[ColumnElement[bool]]:
-    table = _table(chosen)
+def _where(
+    table: Table, *, of_key: bool = False, of_model: bool = False
+) -> list[ColumnElement[bool]]:
+    conditions = [
+        table.c.organization_id == bindparam("organization_id"),
+        _at(table).between(bindparam("first"), bindparam("last")),
+    ]
+    if of_key:
+        conditions.append(table.c.key_id == bindparam("key_id"))
+    if of_model:
+        conditions.append(table.c.model_id == bindparam("model_id"))
+    return conditions
+
+
+def _kind(chosen: LatencyFilter) -> dict[str, bool]:
+    """Return what makes the statement another one."""
+    return {
+        "hourly": chosen.hourly,
+        "of_key": bool(chosen.key_id),
+        "of_model": bool(chosen.model_id),
+    }
+
+
+def _values(organization_id: str, chosen: LatencyFilter) -> dict[str, Any]:
+    """Return what the conditions compare with."""
     first: Slot = chosen.since
     last: Slot = chosen.until.date()
     if chosen.hourly:
         first, last = datetime.combine(chosen.since, time(), UTC), chosen.until
-    conditions = [table.c.organization_id == organization_id, _at(table).between(first, last)]
-    if chosen.key_id:
-        known = is_id(chosen.key_id)
-        conditions.append(table.c.key_id == chosen.key_id if known else table.c.key_id.is_(None))
+    values = {"organization_id": organization_id, "first": first, "last": last}
+    if chosen.key_id:  # what is no id equals nothing: PostgreSQL would refuse it
+        values["key_id"] = chosen.key_id if is_id(chosen.key_id) else None
     if chosen.model_id:
-        conditions.append(table.c.model_id == chosen.model_id)
-    return conditions
+        values["model_id"] = chosen.model_id
+    return values

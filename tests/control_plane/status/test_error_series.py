@@ -6,8 +6,8 @@ from functools import partial
 import pytest
 from sqlalchemy import insert
 
-from gateway.control_plane.status import answer_series
-from gateway.control_plane.status.answer_series import ErrorFilter
+from gateway.control_plane.status import error_series
+from gateway.control_plane.status.error_series import ErrorFilter
 from gateway.identifiers import new_id
 from gateway.storage.database import Database
 from gateway.storage.tables import error_hours
@@ -46,7 +46,7 @@ async def counted(database: Database) -> None:
 async def test_errors_by_hour_and_day_and_group(database: Database):
     chosen = ErrorFilter(since=SINCE, until=UNTIL)
     async with database.read() as connection:
-        errors = partial(answer_series.errors, connection, OWN, chosen)
+        errors = partial(error_series.errors, connection, OWN, chosen)
         hours = await errors(by="none", groups=(), hourly=True)
         days = await errors(by="none", groups=(), hourly=False)
         models = await errors(by="model", groups=["a"], hourly=False)
@@ -64,10 +64,10 @@ async def test_errors_by_hour_and_day_and_group(database: Database):
 async def test_most_errors_come_first_and_filters_leave_the_rest_out(database: Database):
     chosen = partial(ErrorFilter, since=SINCE, until=UNTIL)
     async with database.read() as connection:
-        most = partial(answer_series.most_errors, connection, OWN, chosen())
+        most = partial(error_series.most_errors, connection, OWN, chosen())
         assert await most(by="key", limit=2) == [FIRST, SECOND]
         assert await most(by="model", limit=9) == ["a", "", "b"]
-        count = partial(answer_series.error_count, connection, OWN)
+        count = partial(error_series.error_count, connection, OWN)
         assert await count(chosen()) == 20
         assert await count(chosen(key_id=FIRST)) == 9
         assert await count(chosen(key_id="x")) == 0

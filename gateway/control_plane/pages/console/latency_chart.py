@@ -5,6 +5,7 @@ Percentiles don't add up, so keys and models are not stacked: each has a chart o
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 
@@ -17,9 +18,9 @@ from gateway.control_plane.pages.console.usage_chart import (
     UsageChart,
     before_words,
 )
-from gateway.control_plane.status import answer_series, latencies
-from gateway.control_plane.status.answer_series import Slot
+from gateway.control_plane.status import latencies
 from gateway.control_plane.status.answers import percentile
+from gateway.control_plane.status.error_series import Slot
 from gateway.control_plane.status.latencies import Latencies, LatencyFilter, Owner
 from gateway.control_plane.web.formats import latency
 from gateway.control_plane.web.stacked_chart import (
@@ -46,23 +47,15 @@ async def charted(
         found = await latencies.by_slot(connection, organization_id, chosen)
         slots, past = found.get("", {}), _sum(before["model"].values())
     else:  # of the organization, which was counted before keys and models were
-        slots = await answer_series.latencies(
-            connection, organization_id, chosen.since, chosen.until, hourly=chosen.hourly
-        )
-        past = _sum(
-            (
-                await answer_series.latencies(
-                    connection, organization_id, earlier.since, earlier.until, hourly=earlier.hourly
-                )
-            ).values()
-        )
+        slots = await latencies.of_all(connection, organization_id, chosen)
+        past = _sum((await latencies.of_all(connection, organization_id, earlier)).values())
     most: list[str] = []
     parts: Mapping[str, Mapping[Slot, Latencies]] = {}
     counts: Mapping[str, Latencies] = {}
     counts_before: Mapping[str, Latencies] = {}
     if picked.split != "none":
         counts, counts_before = owners[picked.split], before[picked.split]
-        most = sorted(counts, key=lambda owner: (-counts[owner].total(), owner))[:SERIES_MAX]
+        most = sorted(counts, key=lambda owner: (-sum(counts[owner].values()), owner))[:SERIES_MAX]
         parts = await latencies.by_slot(
             connection, organization_id, chosen, by=picked.split, owners=most
         )
@@ -138,7 +131,7 @@ def _change(picked: Picked, now: Mapping[int, int], then: Mapping[int, int]) -> 
 
 
 def _sum(counts: Iterable[Latencies]) -> Latencies:
-    whole = Latencies()
+    whole = Counter[int]()
     for one in counts:
         whole.update(one)
     return whole

@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.control_plane.billing import usage_series
 from gateway.control_plane.billing.usage import By, Filter, Sum
 from gateway.control_plane.billing.usage_series import Split
-from gateway.control_plane.status import answer_series
-from gateway.control_plane.status.answer_series import ErrorFilter
+from gateway.control_plane.status import error_series
+from gateway.control_plane.status.error_series import ErrorFilter
 from gateway.control_plane.web.formats import compact, dollars, number
 from gateway.control_plane.web.stacked_chart import (
     SERIES_MAX,
@@ -170,17 +170,17 @@ async def _errors(
     )
     groups = []
     if picked.split != "none":
-        groups = await answer_series.most_errors(
+        groups = await error_series.most_errors(
             connection, organization_id, chosen, by=picked.split, limit=SERIES_MAX
         )
-    values = await answer_series.errors(
+    values = await error_series.errors(
         connection, organization_id, chosen, by=picked.split, groups=groups, hourly=picked.hourly
     )
     length = timedelta(days=picked.days)
     earlier = msgspec.structs.replace(
         chosen, since=picked.since - length, until=picked.now - length
     )
-    prior = await answer_series.error_count(connection, organization_id, earlier)
+    prior = await error_series.error_count(connection, organization_id, earlier)
     slots = picked.slots()
     total = sum(value for _, _, value in values)
     if "" in groups and picked.split == "model":
