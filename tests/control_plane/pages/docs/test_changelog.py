@@ -3,11 +3,14 @@
 import xml.etree.ElementTree as ET
 from datetime import timedelta
 
+import pytest
 from sqlalchemy import insert, select
 
 from gateway import wall
 from gateway.app.process import Process
 from gateway.control_plane.catalog import catalog, price_changes
+from gateway.control_plane.demand.news import NewsItem
+from gateway.control_plane.pages.docs import changelog
 from gateway.control_plane.pages.docs.changelog import changes
 from gateway.storage.database import Database
 from gateway.storage.tables import launches, model_prices
@@ -72,3 +75,34 @@ async def test_the_feed_is_rss_with_whole_addresses(gateway: Process, browser: B
         assert address == "http://127.0.0.1:8080/changelog"
         assert f'id="{anchor}"' in page
         assert 'href="/' not in (item.findtext("description") or "")
+
+
+@pytest.mark.parametrize(
+    ("tier", "nanos", "title", "words"),
+    [
+        ("default", 5_000_000, "a/b: lower price", "The price of"),
+        ("default", 9_000_000, "a/b: higher price", "The price of"),
+        ("flex", 5_000_000, "a/b: lower flex price", "The flex price of"),
+    ],
+)
+def test_a_price_is_said_with_its_tier_and_its_way(tier: str, nanos: int, title: str, words: str):
+    at = wall.now()
+    shown = changelog._of_news(NewsItem("price", "a/b", at, tier, nanos, 8_000_000))
+    assert shown.title == title
+    assert words in shown.words
+    assert shown.anchor == f"price-a-b-{at:%Y-%m-%d}-{tier}"
+    assert not shown.is_to_come
+
+
+async def test_what_comes_first_stands_first_among_what_is_to_come(
+    gateway: Process, browser: Browser
+):
+    async with gateway.core.database.write() as connection:
+        for days, nanos in ((60, 10_000_000), (40, 9_000_000)):
+            await price_changes.schedule(
+                connection, MINILM, nanos, tier="default",
+                effective_at=wall.now() + timedelta(days=days), is_rise=True,
+            )  # fmt: skip
+    await gateway.services.news.refresh()
+    page = (await browser.get("/changelog")).text
+    assert page.index("is $0.009 per") < page.index("is $0.01 per")
