@@ -137,6 +137,18 @@ async def test_nothing_else_changes(world: World, name: str):
     assert await world.changed_by(lambda: act(world)) == expected
 
 
+@pytest.mark.parametrize("first", ["ada", "bob"])
+async def test_who_came_first_is_listed_first(world: World, first: str):
+    row = tables.memberships.c
+    async with world.database.write() as connection:
+        mine = update(tables.memberships).where(row.user_id == world[first])
+        await connection.execute(mine.values(created_at=NOW - timedelta(days=1)))
+        found = await memberships.listed(connection, world["A"])
+    assert [one.email.partition("@")[0] for one in found] == sorted(
+        ["ada", "bob"], key=lambda name: name != first
+    )
+
+
 async def test_only_ones_own_keys_are_listed(world: World):
     found = await world.keys.listed(world["A"])
     assert {one.organization_id for one in found} == {world["A"]}

@@ -13,7 +13,7 @@ from gateway.control_plane.demand.launch_notices import LaunchNotices
 from gateway.keyring import Keyring
 from gateway.storage.database import Database
 from gateway.storage.ledger.postings import database_now
-from gateway.storage.tables import alert_walks, notices, webhook_deliveries
+from gateway.storage.tables import alert_walks, notices, webhook_deliveries, webhook_endpoints
 from tests.control_plane.conftest import STELLA
 from tests.control_plane.demand.conftest import account, launch, rows
 
@@ -47,6 +47,21 @@ async def test_those_who_were_subscribed_are_told_once(seeded: Database):
     assert len(await rows(seeded, select(webhook_deliveries))) == 1
     async with seeded.read() as connection:
         assert await walks.is_over(connection, f"launch:{STELLA}")
+
+
+async def test_an_endpoint_that_is_off_or_gone_is_not_told(seeded: Database):
+    for name, state in (("off", "disabled_at"), ("gone", "removed_at"), ("on", None)):
+        organization_id = await subscribe(seeded, f"{name}@example.org", ["model.launched"])
+        if state is not None:
+            async with seeded.write() as connection:
+                await connection.execute(
+                    update(webhook_endpoints)
+                    .where(webhook_endpoints.c.organization_id == organization_id)
+                    .values({state: await database_now(connection)})
+                )
+    await launch(seeded)
+    assert await telling(seeded).tell() == 1
+    assert [one.organization_id for one in await rows(seeded, select(notices))] == [organization_id]
 
 
 async def test_it_goes_on_after_a_crash(seeded: Database, monkeypatch: pytest.MonkeyPatch):
