@@ -2,10 +2,12 @@
 
 from sqlalchemy import insert, select, update
 
-from gateway.control_plane.demand import report, standings, vote_lists
+from gateway.control_plane.accounts.addresses import Address
+from gateway.control_plane.billing.promotions import Gift
+from gateway.control_plane.demand import report, standings, vote_lists, waitlist
 from gateway.control_plane.demand.counts import DemandCounts
-from gateway.control_plane.demand.launch_mails import mail_ref
-from gateway.control_plane.demand.launch_progress import mail_counts
+from gateway.control_plane.demand.launch_mails import LaunchTerms, mail_ref
+from gateway.control_plane.demand.launch_progress import audience, mail_counts
 from gateway.control_plane.demand.standings import NOTHING, Standings
 from gateway.control_plane.demand.vote_lists import VoteFilter
 from gateway.control_plane.demand.votes import Vote
@@ -20,6 +22,7 @@ from gateway.storage.tables import (
     model_prices,
     models,
     outbox,
+    promotion_days,
     set_aside_votes,
     usage_hours,
 )
@@ -147,3 +150,22 @@ async def test_a_launch_is_summed_up_by_itself(seeded: Database):
     assert [one and one.credit for one in found] == [{"granted": 1}, {"off": 1}]
     assert [one and one.tokens_30_days for one in found] == [7, 7]
     assert [one and one.organizations_told for one in found] == [1, 1]
+
+
+async def test_whom_a_launch_would_mail_is_of_its_model_and_its_day(seeded: Database):
+    await voted(seeded)
+    terms = LaunchTerms(
+        gift=Gift(nanos=7, days=30, day_nanos=100), wave_mails=2, wave_seconds=60, pending_max=9
+    )
+    async with seeded.write() as connection:
+        await waitlist.join(connection, OTHER, Address("eve@eve.example"), None)
+        for day, nanos in (("2026-11-28", 1), ("2026-11-29", 30), ("2026-11-30", 9)):
+            await connection.execute(insert(promotion_days).values(day=day, granted_nanos=nanos))
+        found = {
+            model_id: await audience(connection, model_id, terms, "2026-11-29")
+            for model_id in (STELLA, OTHER)
+        }
+    assert {one.budget_left_nanos for one in found.values()} == {70}
+    assert [one.set_aside for one in found.values()] == [1, 0]
+    mailed = [{person.email.partition("@")[0] for person in one.some} for one in found.values()]
+    assert mailed == [{"bob"}, {"ada", "bob", "eve"}]

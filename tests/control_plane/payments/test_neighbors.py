@@ -20,6 +20,7 @@ from gateway.control_plane.payments import (
     payments,
     top_up_starts,
 )
+from gateway.control_plane.payments.auto_top_up import TopUpRules
 from gateway.control_plane.payments.charges import receipt_email
 from gateway.control_plane.payments.customers import Customers
 from gateway.control_plane.payments.payments import Payment
@@ -266,6 +267,16 @@ async def test_evidence_is_of_its_payment_alone(market: Market):
         assert found.credit_left_nanos == left
         assert [day.requests for day in found.usage] == [left]
         assert found.organization_name == name
+
+
+async def test_settings_are_ones_own(market: Market):
+    before = await market.within(auto_top_up.read, market["B"])
+    wanted = TopUpRules(enabled=True, threshold_nanos=5, amount_cents=2000, month_cents_max=4000)
+    save = partial(auto_top_up.save, user_id=None, now=NOW)
+    await market.within(save, market["A"], wanted)
+    own = await market.within(auto_top_up.read, market["A"])
+    assert (own.amount_cents, own.month_cents_max) == (2000, 4000)
+    assert await market.within(auto_top_up.read, market["B"]) == before
 
 
 async def test_only_ones_own_attempts_are_listed(market: Market):
