@@ -14,6 +14,7 @@ from typing import Any
 import asyncpg
 import pytest
 import uvloop
+from hypothesis import HealthCheck, settings
 from sqlalchemy import make_url
 
 from gateway.control_plane.catalog import catalog, golden
@@ -33,6 +34,16 @@ gc.freeze = gc.unfreeze = lambda: None
 gc.set_threshold = lambda *_: None
 """A process calls them once, as it starts. Here each application would freeze others' garbage."""
 
+
+settings.register_profile(
+    "unhurried",
+    settings.get_profile(settings.get_current_profile_name()),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    print_blob=True,
+)
+settings.load_profile("unhurried")
+"""An example takes longer than 200 ms on a busy machine."""
 
 shared.share()
 os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", servers.in_memory())

@@ -67,7 +67,7 @@ def oracle_of(config: StellaConfig, state: dict[str, torch.Tensor]) -> Any:
     return model.eval()
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(configurations(), st.integers(0, 2**31))
 def test_hidden_states_agree(config: StellaConfig, seed: int):
     torch.manual_seed(seed)

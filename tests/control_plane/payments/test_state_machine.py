@@ -32,9 +32,7 @@ NewUrl = Callable[[], str]
 
 SETTINGS = settings(
     stateful_step_count=40,
-    deadline=None,
     suppress_health_check=list(HealthCheck),
-    print_blob=True,
     database=None,
     # a step takes its time: to find shorter steps takes minutes, see EXAMPLES below
     phases=[Phase.generate],

@@ -119,9 +119,7 @@ STEPS = st.lists(
 )
 
 
-@examples(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@examples(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(limit=st.integers(1, 4), steps=STEPS)
 def test_no_window_has_more_than_the_limit_and_every_wait_is_true(
     sqlite_database_url: list[str], limit: int, steps: list[tuple[int, float, bool]]

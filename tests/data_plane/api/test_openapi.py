@@ -26,7 +26,6 @@ schema = schemathesis.openapi.from_dict(msgspec.to_builtins(DOCUMENT))
 )
 @settings(
     max_examples=60,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.filter_too_much],
 )
 @given(data=st.data())

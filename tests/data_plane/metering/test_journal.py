@@ -11,7 +11,7 @@ from typing import IO, Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.data_plane.metering import journal as journal_module
@@ -164,7 +164,6 @@ def test_what_is_appended_and_its_file_s_name_are_on_the_disk_first(
     journal.close()
 
 
-@settings(deadline=None)  # of a disk that may be slow
 @given(st.binary(max_size=40), st.integers(0, 200))
 def test_a_torn_or_spoiled_end_costs_only_itself(tail: bytes, cut: int):
     import tempfile

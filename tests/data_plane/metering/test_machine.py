@@ -510,9 +510,7 @@ class NaiveReplica(Replica):
 
 SETTINGS = settings(
     stateful_step_count=40,
-    deadline=None,
     suppress_health_check=list(HealthCheck),
-    print_blob=True,
 )
 
 

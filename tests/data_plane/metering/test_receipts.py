@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.data_plane.metering import proofs
@@ -70,7 +70,6 @@ def refused(receipt: str, keys=KEYS) -> bool:
     return False
 
 
-@settings(deadline=None)
 @given(sizes)
 def test_every_receipt_of_a_tick_verifies_and_leads_to_its_root(size: int):
     made = batch(size)
@@ -87,7 +86,6 @@ def test_every_receipt_of_a_tick_verifies_and_leads_to_its_root(size: int):
         assert tree.index == index
 
 
-@settings(deadline=None)
 @given(st.data(), sizes)
 def test_no_altered_receipt_verifies(data: st.DataObject, size: int):
     """Whatever bit of it: of the body, the root's id, index, size, signature or the path."""
@@ -114,7 +112,6 @@ def test_no_field_can_be_changed(field: str, alone: bool):
     assert refused(f"{encode(msgspec.json.encode(told))}.{encode(proof)}")
 
 
-@settings(deadline=None)
 @given(st.data(), st.integers(2, 40))
 def test_a_path_is_of_one_leaf_and_of_one_order(data: st.DataObject, size: int):
     made = batch(size)
@@ -302,7 +299,6 @@ def test_a_path_ends_at_the_root():
     assert root_of(leaf, index=-1, size=2, path=sibling) is None
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(st.sampled_from(["good", "lost", "answer lost"]), st.integers(0, 3)), max_size=30

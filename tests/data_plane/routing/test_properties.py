@@ -197,7 +197,5 @@ class Interleavings(RuleBasedStateMachine):
         super().teardown()
 
 
-Interleavings.TestCase.settings = settings(
-    max_examples=120, stateful_step_count=40, deadline=None, print_blob=True
-)
+Interleavings.TestCase.settings = settings(max_examples=120, stateful_step_count=40)
 TestInterleavings = Interleavings.TestCase

@@ -189,7 +189,7 @@ fields = st.fixed_dictionaries(
     ),
 )  # fmt: skip
 noises = st.binary(max_size=64) | st.text(string.printable, max_size=64).map(str.encode)
-shared = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+shared = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @shared
