@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+
+gc.set_threshold(50_000, 20, 100)
+"""What is imported stays. At Python's 700, looking for garbage in it took a seventh of a start;
+a service that has started has bounds of its own."""
 
 
 def main() -> None:

@@ -26,6 +26,7 @@ from gateway.control_plane.pages.sign_in.entering import Entering
 from gateway.control_plane.pages.sign_in.routes import sign_in_wing
 from gateway.control_plane.pages.storefront.routes import storefront_wing
 from gateway.control_plane.web import assets, error_pages
+from gateway.control_plane.web.page_parts import PagePart
 from gateway.control_plane.web.router import pages
 from gateway.data_plane.api import openapi
 from gateway.errors import GatewayError
@@ -111,7 +112,7 @@ def _pages(parts: Core, services: Services, web: Web) -> Wing:
         "checkout": sold.checkout if sold else None,
         "reconciler": sold.reconciler if sold else None,
     }
-    dependencies = {name: _provide(part) for name, part in named.items()}
+    dependencies: dict[str, Provide] = {name: _provide(part) for name, part in named.items()}
     current: dict[str, Callable[[], Any]] = {
         "shelf": services.shelves,
         "worker_statuses": parts.router.statuses,
@@ -135,9 +136,9 @@ def _pages(parts: Core, services: Services, web: Web) -> Wing:
     )
 
 
-def _provide(part: Any) -> Provide:
-    return Provide(lambda: part, sync_to_thread=False)
+def _provide(part: Any) -> PagePart:
+    return PagePart(lambda: part, sync_to_thread=False)
 
 
-def _provide_anew(read: Callable[[], Any]) -> Provide:
-    return Provide(lambda: read(), sync_to_thread=False)  # noqa: PLW0108 - Litestar copies its callable
+def _provide_anew(read: Callable[[], Any]) -> PagePart:
+    return PagePart(lambda: read(), sync_to_thread=False)  # noqa: PLW0108 - Litestar would read its annotations

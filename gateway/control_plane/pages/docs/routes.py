@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from litestar.di import Provide
-
 from gateway.control_plane.pages.docs import changelog, docs, legal, programs, search
 from gateway.control_plane.pages.docs.manual import PAGES, Manual
+from gateway.control_plane.web.page_parts import PagePart
 from gateway.settings import Settings
 from gateway.wings import Operation, Wing
 
@@ -35,5 +34,5 @@ def docs_wing(settings: Settings, operations: Sequence[Operation]) -> Wing:
             changelog.show_changelog,
             changelog.read_feed,
         ],
-        dependencies={"manual": Provide(lambda: manual, sync_to_thread=False)},
+        dependencies={"manual": PagePart(lambda: manual, sync_to_thread=False)},
     )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from litestar.di import Provide
-
 from gateway.control_plane.pages.sign_in import (
     codes,
     github,
@@ -13,6 +11,7 @@ from gateway.control_plane.pages.sign_in import (
     verification,
 )
 from gateway.control_plane.pages.sign_in.entering import Entering
+from gateway.control_plane.web.page_parts import PagePart
 from gateway.wings import Wing
 
 
@@ -37,5 +36,5 @@ def sign_in_wing(entering: Entering) -> Wing:
             verification.verify,
             verification.ask_for_passkey,
         ],
-        dependencies={"entering": Provide(lambda: entering, sync_to_thread=False)},
+        dependencies={"entering": PagePart(lambda: entering, sync_to_thread=False)},
     )

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from litestar.di import Provide
-
 from gateway.control_plane.pages.storefront import (
     asking,
     calculator,
@@ -23,6 +21,7 @@ from gateway.control_plane.pages.storefront import (
 )
 from gateway.control_plane.pages.storefront.pills import Pills
 from gateway.control_plane.web import theme
+from gateway.control_plane.web.page_parts import PagePart
 from gateway.wings import Wing
 
 
@@ -64,11 +63,11 @@ def storefront_wing(document_paths: Iterable[str]) -> Wing:
             theme.choose_theme,
         ],
         dependencies={
-            "document_paths": Provide(lambda: paths, sync_to_thread=False),
-            "model_list": Provide(model_list.provide_model_list),
-            "pills": Provide(lambda: pills, sync_to_thread=False),
-            "listing_page": Provide(models.provide_listing_page),
-            "service_state": Provide(service_state.provide_service_state),
+            "document_paths": PagePart(lambda: paths, sync_to_thread=False),
+            "model_list": PagePart(model_list.provide_model_list),
+            "pills": PagePart(lambda: pills, sync_to_thread=False),
+            "listing_page": PagePart(models.provide_listing_page),
+            "service_state": PagePart(service_state.provide_service_state),
         },
         operations=[status_feeds.OPERATION],
     )
