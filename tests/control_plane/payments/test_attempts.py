@@ -48,6 +48,18 @@ async def shop(database: Database, fake: FakeStripe) -> AsyncIterator[TopUps]:
         yield opened
 
 
+@pytest.mark.parametrize("state", ["open", "processing", "paid", "failed", "canceled"])
+async def test_one_that_has_an_outcome_is_not_carried_out_again(shop: TopUps, state: str):
+    await shop.attempts.run()
+    async with shop.database.write() as connection:
+        await connection.execute(update(tables.payments).values(state=state, due_at=shop.now))
+    (payment,) = await shop.payments()
+    shop.fake.calls.clear()
+    await shop.attempts.run()
+    assert await shop.payments() == [payment]
+    assert not shop.fake.calls
+
+
 async def test_credit_below_the_threshold_is_topped_up_once(shop: TopUps):
     for _ in range(3):
         await shop.attempts.run()

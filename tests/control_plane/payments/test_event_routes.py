@@ -9,7 +9,7 @@ import pytest
 
 from gateway import wall
 from gateway.app.upkeep import forget_old
-from gateway.control_plane.payments import stored_events
+from gateway.control_plane.payments import payments, stored_events
 from gateway.control_plane.payments.event_routes import AT_ONCE
 from gateway.control_plane.payments.events import TYPES, StripeEvent, parse
 from gateway.control_plane.payments.outage import FAILURES_MAX
@@ -143,6 +143,18 @@ async def test_a_deleted_customer_is_forgotten(shop: Shop):
     await hear(shop, event(shop, "customer.deleted"))
     [row] = await shop.rows(tables.payment_customers)
     assert (row["customer_id"], row["payment_method_id"], row["generation"]) == (None, None, 2)
+
+
+async def test_a_payment_without_an_id_of_stripes_gets_it_from_the_event(shop: Shop):
+    payment = await shop.buy(25)
+    async with shop.database.write() as connection:
+        unnoted = {"session_id": None, "intent_id": None, "state": "started"}
+        await payments.change(connection, payment.id, unnoted)
+    await hear(shop, event(shop, "checkout.session.completed"))
+    found = await shop.now(payment)
+    assert found.intent_id
+    assert found.state == "paid"
+    assert await shop.available_cents() == 2500
 
 
 async def test_a_row_that_is_missing_is_made_from_the_event(shop: Shop):
