@@ -38,13 +38,14 @@ async def price(database: Database, model: str = MINILM) -> int:
 
 
 async def uses(
-    database: Database, email: str, tokens: int, nanos: int, *, days_ago: int = 1
-) -> str:
+    database: Database, email: str, tokens: int, nanos: int, *, days_ago: int = 1,
+    model: str = MINILM,
+) -> str:  # fmt: skip
     visitor = await account(database, email)
     async with database.write() as connection:
         await connection.execute(
             insert(usage_hours).values(
-                organization_id=visitor.organization_id, key_id=new_id(), model_id=MINILM, shard=0,
+                organization_id=visitor.organization_id, key_id=new_id(), model_id=model, shard=0,
                 hour=datetime.now(UTC) - timedelta(days=days_ago), requests=1, inputs=1,
                 tokens=tokens, charged_nanos=nanos,
             )
@@ -56,6 +57,8 @@ async def test_who_is_affected(database: Database):
     big = await uses(database, "big@example.org", 3_000, 24_000)
     small = await uses(database, "small@example.org", 1_000, 8_000)
     await uses(database, "old@example.org", 1_000, 8_000, days_ago=40)
+    for email in ("big@example.org", "else@example.org"):
+        await uses(database, email, 1_000, 8_000, model=STELLA)
     async with database.read() as connection:
         found = await price_control.effect(connection, MINILM, "default", 10_000_000)
     assert (found.before_nanos, found.organizations, found.tokens) == (8_000_000, 2, 4_000)
