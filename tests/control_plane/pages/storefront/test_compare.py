@@ -65,6 +65,21 @@ def test_a_mean_is_of_the_one_benchmark(gateway: Process):
         assert found["Mean of all tasks"].values == [mean]
 
 
+def test_what_a_page_does_not_say_is_not_known(gateway: Process):
+    minilm = gateway.services.shelves().by_id[MINILM]
+    measured = Measured({}, gateway.services.performances)
+    best_for = minilm.page.best_for
+    for languages, reasons, said in (
+        ((), (), (None, None)),
+        (("en", "de"), best_for, ("en, de", best_for[0].what)),
+    ):
+        page = msgspec.structs.replace(minilm.page, languages=languages, best_for=reasons)
+        other = msgspec.structs.replace(minilm, page=page)
+        rows_of = compare._rows([other], measured, gateway.services.shelves())
+        found = {row.name: row.values[0] for row in rows_of}
+        assert (found["Languages"], found["Best for"]) == said
+
+
 def test_the_quickest_and_the_steadiest_are_best(gateway: Process):
     now = wall.now()
     outage = Downtime(now - timedelta(days=2), now - timedelta(days=1))

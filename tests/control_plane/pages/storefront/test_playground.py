@@ -12,7 +12,9 @@ import pytest
 from gateway.app.process import Process
 from gateway.buckets import Buckets
 from gateway.control_plane.catalog import catalog, golden
+from gateway.control_plane.pages.storefront import playground
 from gateway.data_plane.metering.tokens import BERT_UNCASED_SHA256
+from gateway.errors import BadRequest
 from gateway.money import MINUS
 from testing.browsing import Browser
 from testing.processes import running
@@ -104,6 +106,51 @@ async def test_bounds(browser: Browser):
         page = await tries(browser, **SEARCH | changed)
         assert page.status_code == 400
         assert Fields(page).blamed() == blamed
+
+
+@pytest.mark.parametrize(
+    ("typed", "least", "most"),
+    [("a\n \n b ", 2, 6), ("a\nb\nc\nd\ne\nf", 2, 6), ("x" * 300, 1, 1), ("q\n", 1, 1)],
+)
+def test_as_much_as_is_said_fits(typed: str, least: int, most: int):
+    assert playground._lines(typed, "sentences", least, most) == typed.split()
+
+
+@pytest.mark.parametrize(
+    ("typed", "most", "words"),
+    [
+        ("a", 6, "Enter 2 to 6 sentences, one per line. So far: 1."),
+        ("a\nb\nc", 1, "Enter a query on one line. So far: 3."),
+        ("a\n" + "x" * 301, 6, "Line 2 has 301 characters; at most 300 fit here."),
+    ],
+)
+def test_what_does_not_fit_is_said_with_its_number(typed: str, most: int, words: str):
+    with pytest.raises(BadRequest) as caught:
+        playground._lines(typed, "sentences", 2 if most > 1 else 1, most)
+    assert str(caught.value) == words
+
+
+@pytest.mark.parametrize(("mode", "prompt"), [("similarity", "none"), ("search", "own")])
+async def test_an_example_is_open_with_the_prompts_of_its_mode(
+    browser: Browser, mode: str, prompt: str
+):
+    page = await browser.get(f"{PATH}?mode={mode}")
+    assert f'name="prompt" value="{prompt}"' in page.text
+
+
+async def test_without_a_choice_the_pages_own_model_is_tried(browser: Browser):
+    page = await browser.get(PATH)
+    page = await browser.submit(PATH, sentences="a\nb")
+    assert "384 dimensions · 6 tokens" in page.text
+
+
+async def test_what_is_offered_is_the_pages_own_model_and_what_is_live(gateway: Process):
+    shelf = gateway.services.shelves()
+    own, live = shelf.by_id[STELLA], shelf.by_id[MINILM]
+    form = playground.PlaygroundForm()
+    for listing, offered in ((own, [STELLA] * len(DIMENSIONS) + [MINILM]), (live, [MINILM])):
+        found = playground._shown(shelf, listing, form)["choices"]
+        assert [one.listing.model.id for one in found] == offered
 
 
 @pytest.mark.parametrize(
