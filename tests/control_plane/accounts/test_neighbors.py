@@ -23,10 +23,11 @@ from gateway.control_plane.accounts import (
 )
 from gateway.control_plane.accounts.addresses import Address
 from gateway.control_plane.accounts.keys import KeyNotFound
+from gateway.control_plane.accounts.links import LinkSpent, MailLinks
 from gateway.control_plane.accounts.organizations import KeyDefaults
 from gateway.control_plane.accounts.session_listing import SessionNotFound
 from gateway.storage import tables
-from tests.control_plane.accounts.conftest import GUESTS, NOW, World
+from tests.control_plane.accounts.conftest import GUESTS, NOW, SECRET, World
 
 OF_ADA = {"session ada A", "session ada B", "session ada C"}
 ACTS: dict[str, tuple[Callable[[World], Awaitable[Any]], set[str]]] = {
@@ -135,6 +136,26 @@ ACTS: dict[str, tuple[Callable[[World], Awaitable[Any]], set[str]]] = {
 async def test_nothing_else_changes(world: World, name: str):
     act, expected = ACTS[name]
     assert await world.changed_by(lambda: act(world)) == expected
+
+
+async def test_a_link_is_read_and_used_by_its_own_token(world: World):
+    made = MailLinks(
+        secret=SECRET, seconds={"sign_in": 60, "invitation": 60, "waitlist": 60}, per_hour=9,
+        domain_per_hour=9,
+    )  # fmt: skip
+    new = {}
+    for name in ("one", "two", "three"):
+        address = Address(f"{name}@example.com")
+        new[name] = await world.within(made.create, "waitlist", address, "a/b")
+    for name in ("one", "two"):
+        assert (await world.within(made.look, "waitlist", new[name].token)).id == new[name].id
+        assert (await world.within(made.use, "waitlist", new[name].token)).id == new[name].id
+        with pytest.raises(LinkSpent):
+            await world.within(made.look, "waitlist", new[name].token)
+    for name in ("one", "two"):
+        assert (await world.within(made.used, "waitlist", new[name].token)).id == new[name].id
+    with pytest.raises(LinkSpent):
+        await world.within(made.used, "waitlist", new["three"].token)
 
 
 @pytest.mark.parametrize("first", ["ada", "bob"])

@@ -1,5 +1,6 @@
 """The rows of a comparison: what each says of a model, and which is best."""
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ from gateway.control_plane.pages.storefront import columns, compare
 from gateway.control_plane.pages.storefront.columns import Measured
 from gateway.control_plane.pages.storefront.compare import ComparedRow
 from gateway.control_plane.status.performance import Downtime, ModelPerformance
+from testing.browsing import Browser
 from tests.control_plane.conftest import MINILM, STELLA
 
 
@@ -96,3 +98,10 @@ def test_the_quickest_and_the_steadiest_are_best(gateway: Process):
     assert found["Latency, p50"].best == {1}
     assert found["Latency, p95"].best == {0}
     assert found["Uptime, 30 days"].best == {0}
+
+
+async def test_what_stands_there_is_not_suggested(gateway: Process, browser: Browser):
+    page = (await browser.get(f"/compare?model={MINILM}")).text
+    suggested = re.findall(r'<option value="([^"]+)"', page.partition("<datalist")[2])
+    others = {listing.model.id for listing in gateway.services.shelves().listings} - {MINILM}
+    assert set(suggested) == others
