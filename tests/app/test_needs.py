@@ -73,6 +73,7 @@ async def test_where_nothing_is_wrong_nothing_is_told(database: Database):
     assert await told(database) == {}
 
 
+@pytest.mark.usefixtures("now")
 async def test_each_source_tells_its_cause(database: Database, owner: Ledger):
     payment = await Payment.create(database, owner.organization_id, cents=2_500)
     odd = await Payment.create(database, owner.organization_id, cents=500)
@@ -191,7 +192,7 @@ async def _money(connection: AsyncConnection, organization_id: str) -> None:
     await freezes.freeze(connection, organization_id, "dispute", ref="p")  # which tells of itself
     owes = update(accounts).where(accounts.c.id == organization_id)
     await connection.execute(owes.values(owed_nanos=1_500_000_000))
-    granted = {"day": f"{NOW:%Y-%m-%d}", "granted_nanos": 800_000_000}
+    granted = {"day": f"{datetime.now(UTC):%Y-%m-%d}", "granted_nanos": 800_000_000}
     await connection.execute(insert(promotion_days).values(granted))
     for number in range(5):
         for domain, welcome in (("burner", "granted"), ("refused", "budget")):

@@ -130,6 +130,7 @@ async def test_empty_is_told_alone_and_again_after_a_payment(ledger: Ledger):
 
 
 @pytest.mark.postgresql
+@pytest.mark.usefixtures("now")
 async def test_a_week_of_use_is_the_rule_without_a_limit(ledger: Ledger):
     await ledger.grant(100 * DOLLAR)
     await spent(ledger, 4 * DOLLAR, days_ago=0)

@@ -200,6 +200,7 @@ async def test_it_is_rejected_or_taken_back(desk: Desk):
     assert (await desk.actions())[-2:] == ["approval.rejected", "approval.rejected"]
 
 
+@pytest.mark.usefixtures("now")
 async def test_the_rest_of_a_day_waits(desk: Desk):
     mia = await make_operator(desk.database, "mia@example.com", "finance")
     await make_operator(desk.database, "bo@example.com", "owner")

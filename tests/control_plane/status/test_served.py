@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import pytest
 from sqlalchemy import insert
 
 from gateway import wall
@@ -23,6 +24,7 @@ async def used(database: Database, model_id: str, organizations: int, *, days_ag
             await connection.execute(insert(usage_days).values(row))
 
 
+@pytest.mark.usefixtures("now")
 async def test_tokens_of_few_organizations_are_not_told(database: Database):
     week = Served(database)
     least = served.ORGANIZATIONS_MIN

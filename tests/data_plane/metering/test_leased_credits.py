@@ -237,6 +237,7 @@ async def spend(engine, customer, tokens: int, budget=None) -> None:
 
 
 @pytest.mark.parametrize("period", ["month", "total"])
+@pytest.mark.usefixtures("now")
 async def test_a_budget_that_is_set_later_counts_what_was_spent(
     database: Database, tmp_path, period
 ):
@@ -276,6 +277,7 @@ async def test_a_budget_that_is_set_later_counts_what_was_spent(
     await assert_sound(database)
 
 
+@pytest.mark.usefixtures("now")
 async def test_a_month_s_budget_counts_no_month_before(database: Database):
     customer = await add_customer(database, 1000)
     begin = datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
@@ -298,6 +300,7 @@ async def test_a_month_s_budget_counts_no_month_before(database: Database):
     assert found == {"month": 2, "total": 7}
 
 
+@pytest.mark.usefixtures("now")
 async def test_a_budget_set_under_load_misses_nothing_of_the_books(database: Database, tmp_path):
     customer = await add_customer(database, 1000)
 

@@ -327,10 +327,12 @@ class Broken:
         self._patch = monkeypatch
         self.failed = asyncio.Event()
 
-    def begin(self) -> None:
+    def begin(self, after: threading.Event | None = None) -> None:
         loop = asyncio.get_running_loop()
 
         def fail(_descriptor: int) -> None:
+            if after is not None:
+                after.wait(60)
             loop.call_soon_threadsafe(self.failed.set)
             raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -350,7 +352,9 @@ async def give_up(engine: LeasedCredits, ledger: Ledger, slow: Slow, broken: Bro
     charge = ledger.charge(8)
     await engine.reserve(charge)
     slow.hold(lambda tick: bool(tick.usage))
-    broken.begin()
+    sent = threading.Event()
+    slow.on_usage = sent.set
+    broken.begin(after=sent)
     with pytest.raises(ChargeUnknown, match=charge.request_id):
         await engine.settle(charge)
     assert engine.book.unknown == 1

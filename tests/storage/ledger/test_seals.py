@@ -171,6 +171,7 @@ async def test_sums_of_closed_leases_are_forgotten_once_they_are_right(
     assert await breaches(database) == []
 
 
+@pytest.mark.usefixtures("now")
 async def test_a_budget_that_is_set_late_knows_what_its_key_used(books: Books, database: Database):
     assert await breaches(database) == []
     async with database.write() as connection:
