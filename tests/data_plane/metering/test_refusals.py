@@ -12,6 +12,7 @@ from sqlalchemy import func, insert, select, update
 from gateway.data_plane.metering import refusals, writer
 from gateway.data_plane.metering.engine_rules import EngineRules
 from gateway.data_plane.metering.leased_credits import LeasedCredits
+from gateway.data_plane.metering.leases import LeaseRules
 from gateway.data_plane.metering.messages import LedgerRefused, Tick, TickAnswer, UsageLine
 from gateway.data_plane.metering.port import AccountUnderReview
 from gateway.storage.database import Database
@@ -231,8 +232,10 @@ async def test_few_are_frozen_however_many_are_refused(
 
 async def test_a_lease_that_can_t_be_closed_holds_up_no_other(database: Database, tmp_path: Path):
     bad, good = [await add_customer(database, 1000) for _ in range(2)]
-    ledger = ledger_of(database)
-    async with running(database, tmp_path, rules=JOURNALS, ledger=ledger) as engine:
+    silent = LeaseRules(
+        idle_seconds=60, heartbeat_seconds=60
+    )  # a reaper leaves it what its tick holds
+    async with running(database, tmp_path, rules=JOURNALS, leases=silent) as engine:
         await spend(engine, bad)
         await spend(engine, good)
         await set_lots(database, bad, 0)
