@@ -15,6 +15,7 @@ from typing import Any, Literal
 import msgspec
 from sqlalchemy import (
     ColumnElement,
+    FromClause,
     Select,
     Table,
     Text,
@@ -124,35 +125,43 @@ def _query_by_slot(*, hourly: bool, of_key: bool, of_model: bool, by: Owner | No
     if by:
         owner = table.c.model_id if by == "model" else table.c.key_id
         conditions.append(owner.in_(bindparam("owners", expanding=True)))
-    return _packed(table, owner, conditions)
+    if by == "key":  # whose models are few and beside it in the table: SQLite would sort them
+        return _packed(_at(table), owner, table).where(*conditions)
+    sums = (
+        select(
+            _at(table).label("at"),
+            owner.label("owner"),
+            table.c.latency_ms,
+            total(table.c.answers).label("answers"),
+        )
+        .where(*conditions)
+        .group_by("at", "owner", table.c.latency_ms)
+        .subquery()
+    )
+    return _packed(sums.c.at, sums.c.owner, sums)
 
 
 @cache
 def _query_of_all(*, hourly: bool) -> Select[Any]:
     table = answer_hours if hourly else answer_days
     conditions = [*_where(table), table.c.status_class == _SUCCESS]
-    return _packed(table, literal(""), conditions)
+    return _packed(_at(table), literal(""), table).where(*conditions)
 
 
-def _packed(
-    table: Table, owner: ColumnElement[str], conditions: Sequence[ColumnElement[bool]]
-) -> Select[Any]:
+def _packed(at: ColumnElement[Any], owner: ColumnElement[Any], rows: FromClause) -> Select[Any]:
     """Select a row for each time and owner, with its bounds and counts in one text."""
-    at, owner = _at(table).label("at"), owner.label("owner")
-    sums = (
-        select(at, owner, table.c.latency_ms, total(table.c.answers).label("answers"))
-        .where(*conditions)
-        .group_by(at, owner, table.c.latency_ms)
-        .subquery()
+    pair = cast(rows.c.latency_ms, Text) + "," + cast(rows.c.answers, Text)
+    return select(at.label("at"), owner.label("owner"), func.aggregate_strings(pair, ",")).group_by(
+        "at", "owner"
     )
-    pair = cast(sums.c.latency_ms, Text) + "," + cast(sums.c.answers, Text)
-    groups = (sums.c.at, sums.c.owner)
-    return select(*groups, func.aggregate_strings(pair, ",")).group_by(*groups)
 
 
 def _unpacked(text: str) -> Latencies:
     numbers = msgspec.json.decode(f"[{text}]", type=list[int])
-    return dict(zip(numbers[::2], numbers[1::2], strict=True))
+    counts = defaultdict[int, int](int)
+    for bound, answers in zip(numbers[::2], numbers[1::2], strict=True):
+        counts[bound] += answers
+    return counts
 
 
 def _at(table: Table) -> ColumnElement[Slot]:
