@@ -232,9 +232,8 @@ async def test_few_are_frozen_however_many_are_refused(
 
 async def test_a_lease_that_can_t_be_closed_holds_up_no_other(database: Database, tmp_path: Path):
     bad, good = [await add_customer(database, 1000) for _ in range(2)]
-    silent = LeaseRules(
-        idle_seconds=60, heartbeat_seconds=60
-    )  # a reaper leaves it what its tick holds
+    # a reaper leaves a lease to the tick that holds it, so there is none
+    silent = LeaseRules(idle_seconds=60, heartbeat_seconds=60)
     async with running(database, tmp_path, rules=JOURNALS, leases=silent) as engine:
         await spend(engine, bad)
         await spend(engine, good)
