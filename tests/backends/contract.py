@@ -104,7 +104,7 @@ class BackendContract:
         started = time.monotonic()
         with pytest.raises(WorkerTimeout):
             await backend.embed([TokenRow(HELLO, worker.dimensions)], timeout_seconds=0.00001)
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 20
 
     async def test_a_closed_port_is_unreachable(self, worker: Subject):
         backend = connect(worker.closed_url)

@@ -39,7 +39,7 @@ async def test_a_canceled_transaction_lets_others_write(database: Database, numb
         await write_and_read(database)
     event.remove(database.engine.sync_engine, "before_cursor_execute", cancel)
 
-    async with asyncio.timeout(2), database.write() as connection:
+    async with asyncio.timeout(20), database.write() as connection:
         await connection.execute(text("INSERT INTO notes VALUES ('kept')"))
     async with database.read() as connection:
         assert (await connection.scalars(text("SELECT words FROM notes"))).all() == ["kept"]
@@ -78,7 +78,7 @@ async def test_a_writer_waits_for_its_turn_for_some_time_only(
             async with sqlite.write():
                 pass
 
-    async with asyncio.timeout(2), sqlite.write():  # and it leaves the turn to others
+    async with asyncio.timeout(20), sqlite.write():  # and it leaves the turn to others
         pass
 
 

@@ -107,7 +107,7 @@ async def test_an_answer_that_had_begun_is_not_asked_for_again(client):
     ):
         await call(5)
         with pytest.raises((InvalidAnswer, WorkerTimeout)):
-            await call(0.3)
+            await call(1)
         assert server.requests == 2
 
 
@@ -117,8 +117,8 @@ async def test_both_tries_share_one_deadline(client):
         await call(5)
         started = loop.time()
         with pytest.raises(WorkerTimeout):
-            await call(0.3)
-        assert 0.25 < loop.time() - started < 0.55
+            await call(1)
+        assert 0.95 < loop.time() - started < 1.9
         assert server.requests == 3
 
 

@@ -40,7 +40,7 @@ async def test_a_quarantine_and_its_end(database: Database):
     await log.write(first)  # nothing new
     (row,) = await all_of(database)
     assert (row.url, row.times, row.reason, row.ended_at) == (URL, 1, "wrong vectors", None)
-    assert timedelta(seconds=19) < datetime.now(UTC) - row.began_at < timedelta(seconds=25)
+    assert timedelta(seconds=19) < datetime.now(UTC) - row.began_at < timedelta(seconds=60)
     assert [(round(one.at), one.reason) for one in row.evidence.history] == [
         (10, "proved"),
         (0, "wrong vectors"),
@@ -50,7 +50,7 @@ async def test_a_quarantine_and_its_end(database: Database):
     await log.write([("m", msgspec.structs.replace(view, history=(*view.history, back)))])
     (row,) = await all_of(database)
     assert row.ended_at
-    assert datetime.now(UTC) - row.ended_at < timedelta(seconds=10)
+    assert datetime.now(UTC) - row.ended_at < timedelta(seconds=60)
 
 
 async def test_one_that_flaps_adds_to_its_row(database: Database, monkeypatch: pytest.MonkeyPatch):

@@ -88,7 +88,7 @@ async def news_of(resolver: Resolver, lookups: int) -> list[News]:
             found.append(news)  # noqa: PERF401 - each as it comes
 
     task = asyncio.create_task(collect())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while resolver.asked <= lookups:
             await asyncio.sleep(0)
     task.cancel()
@@ -373,7 +373,7 @@ async def test_a_pool_follows_the_leases():
             {"model": "m", "url": "http://w:1", "issued_at": clock(), **more}
         ).encode()
         leases.announce(body, sign(SECRET, body))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await members.news.wait()
 
     await say()
@@ -394,11 +394,11 @@ async def test_an_announcement_wakes_the_pools_of_its_model_and_no_other(office:
         for model, pool in pools.items()
     ]
     office.announce(ago=1.0)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await pools["m"].news.wait()
     looked.clear()
     office.announce(model="n")  # the same worker, now of another model
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await pools["n"].news.wait()
         while pools["m"].here:
             await asyncio.sleep(0)
@@ -416,7 +416,7 @@ async def test_a_worker_that_falls_silent_is_let_go(monkeypatch):
     task = asyncio.create_task(follow(members, [leases.provider("m")]))
     body = json.dumps({"model": "m", "url": "http://w:1", "issued_at": clock()}).encode()
     leases.announce(body, sign(SECRET, body))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         for expected in ({"http://w:1"}, set()):
             await members.news.wait()
             members.news.clear()
@@ -452,7 +452,7 @@ async def test_one_bad_address_ends_nobody_s_discovery(monkeypatch: pytest.Monke
     await scripted.news.put(News("http://later", here=True))
     await scripted.news.put(News("http://bad", here=False))
     await scripted.news.join()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while failing.runs < 3:
             await asyncio.sleep(0.01)
     assert not task.done()

@@ -127,7 +127,7 @@ async def bench():
 
 
 async def ready(pool, workers=1):
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while sum(w.state is WorkerState.READY for w in pool.workers()) < workers:
             await asyncio.sleep(0.001)
 
@@ -139,7 +139,7 @@ async def turns():
 
 
 async def settled(pool, state: WorkerState, reason: str):
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not any(w.state is state and reason in w.reason for w in pool.workers()):
             await asyncio.sleep(0.001)
 
@@ -265,7 +265,7 @@ async def test_a_client_that_leaves_closes_the_call(bench):
     asked.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asked
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(20):
         await standin.left.wait()
     assert standin.cancelled == 1
     assert idle(pool.core)
@@ -360,7 +360,7 @@ async def test_a_removed_worker_finishes_what_it_has_then_its_client_is_closed(b
     assert not standin.closed.is_set()
     standin.gate.set()
     assert await asked == answer([ROW])
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(20):
         await standin.closed.wait()
     assert pool.workers() == []
 
@@ -514,7 +514,7 @@ async def test_a_look_without_a_canary_is_no_proof(bench):
     worker.used_at = time.monotonic() + 60  # busy: it is only asked what it is
     worker.reason = "kept, for too few are left: it refused"
     looks = worker.examinations + 2
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while worker.examinations < looks:
             await asyncio.sleep(0.01)
         assert worker.reason.startswith("kept")
