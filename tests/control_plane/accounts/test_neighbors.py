@@ -158,6 +158,19 @@ async def test_a_link_is_read_and_used_by_its_own_token(world: World):
         await world.within(made.used, "waitlist", new["three"].token)
 
 
+async def test_of_many_sessions_those_used_last_are_listed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(session_listing, "SHOWN_MAX", 2)
+    row = tables.sessions.c
+    async with world.database.write() as connection:
+        for hours, place in enumerate("BAC"):
+            used = update(tables.sessions).where(row.id == world[f"session ada {place}"])
+            await connection.execute(used.values(rotated_at=NOW - timedelta(hours=hours)))
+        found = await session_listing.of_user(connection, world["ada"])
+    assert [one.id for one in found] == [world["session ada B"], world["session ada A"]]
+
+
 @pytest.mark.parametrize("first", ["ada", "bob"])
 async def test_who_came_first_is_listed_first(world: World, first: str):
     row = tables.memberships.c
@@ -187,6 +200,14 @@ async def test_only_ones_own_invitations_wait(world: World):
     for place, guests in (("A", []), ("B", ["guest@example.com"])):
         found = await world.within(links.pending, "invitation", world[place])
         assert [one.email for one in found] == guests
+
+
+async def test_a_name_and_defaults_are_an_organizations_own(world: World):
+    wanted = KeyDefaults("end", "model")
+    await world.within(organizations.set_defaults, world["B"], wanted)
+    for place, defaults in (("A", KeyDefaults()), ("B", wanted), ("C", KeyDefaults())):
+        assert await world.within(organizations.name_of, world[place]) == place
+        assert await world.within(organizations.defaults, world[place]) == defaults
 
 
 async def test_an_organizations_own_number_is_its_own(world: World):

@@ -169,6 +169,15 @@ async def test_a_row_that_is_missing_is_made_from_the_event(shop: Shop):
     await shop.assert_sound()
 
 
+async def test_of_many_events_the_oldest_are_taken_first(shop: Shop):
+    for number in range(3):
+        about = StripeEvent(f"evt_{number}", "customer.deleted", "cus_1", None, None, None, NOW)
+        await stored_events.put(shop.database, about)
+    async with shop.database.write() as connection:
+        taken_now = [await stored_events.claim(connection, 2) for _ in range(2)]
+    assert [{one.id for one in some} for some in taken_now] == [{"evt_0", "evt_1"}, {"evt_2"}]
+
+
 async def test_old_events_are_forgotten(shop: Shop):
     await shop.buy(25)
     await hear(shop, event(shop, "payment_intent.succeeded"))
