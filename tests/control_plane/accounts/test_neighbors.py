@@ -20,6 +20,7 @@ from gateway.control_plane.accounts import (
     organizations,
     session_listing,
     sessions,
+    users,
 )
 from gateway.control_plane.accounts.addresses import Address
 from gateway.control_plane.accounts.keys import KeyNotFound
@@ -169,6 +170,33 @@ async def test_of_many_sessions_those_used_last_are_listed(
             await connection.execute(used.values(rotated_at=NOW - timedelta(hours=hours)))
         found = await session_listing.of_user(connection, world["ada"])
     assert [one.id for one in found] == [world["session ada B"], world["session ada A"]]
+
+
+async def test_a_session_that_is_over_is_not_listed(world: World):
+    row = tables.sessions.c
+    over = {"B": {"expires_at": NOW - timedelta(seconds=1)}, "C": {"revoked_at": NOW}}
+    async with world.database.write() as connection:
+        for place, values in over.items():
+            mine = update(tables.sessions).where(row.id == world[f"session ada {place}"])
+            await connection.execute(mine.values(values))
+        found = await session_listing.of_user(connection, world["ada"])
+    assert [one.id for one in found] == [world["session ada A"]]
+
+
+async def test_what_ended_before_keeps_its_time(world: World):
+    await world.sessions.end(world["session ada A"])
+    act = lambda: world.within(sessions.end_all, world["ada"])  # noqa: E731
+    assert await world.changed_by(act) == OF_ADA - {"session ada A"}
+
+
+async def test_a_welcome_is_ones_own(world: World):
+    row = tables.users.c
+    async with world.database.write() as connection:
+        for name in ("ada", "bob"):
+            change = update(tables.users).where(row.id == world[name])
+            await connection.execute(change.values(welcome=f"of {name}"))
+        for name in ("ada", "bob"):
+            assert await users.welcome_of(connection, world[name]) == f"of {name}"
 
 
 @pytest.mark.parametrize("first", ["ada", "bob"])
