@@ -26,7 +26,7 @@ from gateway.storage.tables import (
     set_aside_votes,
     usage_hours,
 )
-from tests.control_plane.conftest import STELLA
+from tests.control_plane.conftest import MINILM, STELLA
 from tests.control_plane.demand.conftest import account
 
 OTHER = "BAAI/bge-m3"
@@ -129,12 +129,14 @@ async def test_a_launch_is_summed_up_by_itself(seeded: Database):
                     credit="granted" if name == "ada" else "off", decided_at=now,
                 )
             )  # fmt: skip
-            await connection.execute(
-                insert(usage_hours).values(
-                    organization_id=people[name].organization_id, hour=now, key_id=new_id(),
-                    model_id=model_id, shard=0, requests=1, inputs=1, tokens=7, charged_nanos=1,
-                )
-            )  # fmt: skip
+            for used, tokens in ((model_id, 7), (MINILM, 100)):
+                await connection.execute(
+                    insert(usage_hours).values(
+                        organization_id=people[name].organization_id, hour=now, key_id=new_id(),
+                        model_id=used, shard=0, requests=1, inputs=1, tokens=tokens,
+                        charged_nanos=1,
+                    )
+                )  # fmt: skip
             for ref, kind in ((mail_ref(model_id, name), "launch"), (f"other:{name}", "notice")):
                 await connection.execute(
                     insert(outbox).values(
