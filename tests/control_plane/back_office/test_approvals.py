@@ -8,6 +8,7 @@ from sqlalchemy import insert
 from gateway.control_plane.accounts import users
 from gateway.control_plane.accounts.addresses import Address
 from gateway.control_plane.back_office import approvals
+from gateway.control_plane.back_office.orders import UndoOrder, encode
 from gateway.control_plane.operators.operators import Operator
 from gateway.identifiers import new_id
 from gateway.storage import tables
@@ -63,3 +64,20 @@ async def test_what_passes_the_limit_of_a_day_waits(database: Database):
         )  # fmt: skip
         assert not await approvals.must_wait(connection, eve, 9, rules)
         assert await approvals.must_wait(connection, eve, 10, rules)
+
+
+async def test_what_waits_longest_is_listed_first(database: Database):
+    ids = [new_id() for _ in range(3)]
+    async with database.write() as connection:
+        user = await users.find_or_create(connection, Address("eve@example.com"))
+        now = await database_now(connection)
+        details = encode(UndoOrder(organization_id=user.organization_id, entry_id=1))
+        for order_id in (ids[2], ids[0], ids[1]):
+            await connection.execute(
+                insert(tables.money_orders).values(
+                    id=order_id, organization_id=user.organization_id, details=details, reason="",
+                    operator_id=user.id, amount_nanos=6, state="waiting", problem="",
+                    created_at=now, due_at=now + timedelta(hours=1),
+                )
+            )  # fmt: skip
+        assert [one.id for one in await approvals.waiting(connection)] == ids
