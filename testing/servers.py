@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import importlib.util
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -25,6 +26,8 @@ DATABASE, REDIS = "GATEWAY_TEST_DATABASE_URL", "GATEWAY_TEST_REDIS_URL"
 _TIMEOUT_SECONDS = 30
 _MEMORY_BYTES = 4 << 30
 """Free memory with which the tests' databases are kept there; they take a fraction of it."""
+_PORTS = range(20_000, 32_768)
+"""Below those that a system gives to connections, of which the tests make thousands."""
 
 
 @contextlib.contextmanager
@@ -155,9 +158,11 @@ def in_memory() -> str:
 
 
 def free_port() -> int:
-    """Return a loopback port that is free at the moment."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+    """Return a loopback port that is free, and that nobody gets who asks for any."""
+    for port in random.SystemRandom().sample(_PORTS, 100):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise OSError("no port of a hundred is free")
 
 
 def programs() -> list[Path]:
