@@ -106,3 +106,8 @@ async def test_what_comes_first_stands_first_among_what_is_to_come(
     await gateway.services.news.refresh()
     page = (await browser.get("/changelog")).text
     assert page.index("is $0.009 per") < page.index("is $0.01 per")
+
+
+def test_a_launch_and_a_change_of_the_api_have_happened():
+    launched = changelog._of_news(NewsItem("launch", "a/b", wall.now()))
+    assert not any(one.is_to_come for one in [launched, *changelog._of_api()])

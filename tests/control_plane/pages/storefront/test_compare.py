@@ -100,6 +100,10 @@ def test_the_quickest_and_the_steadiest_are_best(gateway: Process):
     assert found["Uptime, 30 days"].best == {0}
 
 
+async def test_where_nothing_is_named_nothing_is_left_out(browser: Browser):
+    assert "left out" not in (await browser.get("/compare")).text
+
+
 async def test_what_stands_there_is_not_suggested(gateway: Process, browser: Browser):
     page = (await browser.get(f"/compare?model={MINILM}")).text
     suggested = re.findall(r'<option value="([^"]+)"', page.partition("<datalist")[2])
