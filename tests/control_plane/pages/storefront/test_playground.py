@@ -99,6 +99,7 @@ async def test_bounds(browser: Browser):
         assert Fields(page).blamed() == "sentences"
     for changed, blamed in [
         ({"query": ""}, "query"),
+        ({"query": "one\ntwo"}, "query"),
         ({"query": "x" * 301}, "query"),
         ({"passages": "one"}, "passages"),
         ({"passages": "\n".join("abcdefghijk")}, "passages"),
