@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -179,15 +179,14 @@ def _await(url: str, child: subprocess.Popen[bytes]) -> None:
     transport = httpx.HTTPTransport(retries=0)
     with httpx.Client(transport=transport) as client:
         for _ in range(_START_SECONDS * 10):
-            try:
+            with suppress(httpx.TransportError):
                 if client.get(url).status_code == 200:
                     return
-            except httpx.TransportError:
-                try:  # a server that starts in another process has no event to wait for
-                    child.wait(0.1)
-                except subprocess.TimeoutExpired:
-                    continue
-                raise AssertionError("the gateway did not start") from None
+            try:  # a server that starts in another process has no event to wait for
+                child.wait(0.1)
+            except subprocess.TimeoutExpired:
+                continue
+            raise AssertionError("the gateway did not start")
     raise AssertionError("the gateway did not get ready")
 
 
