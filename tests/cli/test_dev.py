@@ -22,6 +22,8 @@ from testing.gateways import MODEL, STELLA
 from tests.backends.stella.golden_set import TINY
 from tests.cli.test_cli import Shell
 
+pytestmark = pytest.mark.timeout(300)  # starts follow each other, and each loads a model
+
 
 class Dev:
     """`gateway dev`, and what it printed until it was ready."""
