@@ -94,6 +94,7 @@ class PoolMember:
         line: tuple[float, float] | None = None
         proof: str | None = None
         interview, doubts = Interview(self.backend), worker.answerers.doubts
+        self._membership.asking(worker, time.monotonic())
         try:
             info = await examiner.handshake(
                 interview, timeout_seconds=min(allowed, _HANDSHAKE_SECONDS_MAX)

@@ -105,6 +105,10 @@ class PoolMembership:
             self._distrust(worker)
             self._pump()
 
+    def asking(self, worker: Worker, now: float) -> None:
+        """Record that an examination begins."""
+        worker.asked_at = now
+
     def calibrating(self, worker: Worker, now: float) -> None:
         """Record that a new worker's speed is being measured."""
         if worker.state in NEW and worker.state is not WorkerState.CALIBRATING:

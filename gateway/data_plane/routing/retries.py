@@ -60,18 +60,19 @@ class Retries:
     ) -> None:
         """Close the calls of a worker that is no longer trusted, and send their shards elsewhere.
 
-        `error` is the reason, and `attempt` the call that found it. If the worker was lost,
-        everything it had is suspected. If it could not be reached, it was lost with the calls made
-        before that one: they were connected, or they would have noticed.
+        `error` is the reason, and `attempt` the call that found it; without one, its examination
+        did. If the worker was lost, everything it had is suspected. If it could not be reached, it
+        was lost with the calls made before: they were connected, or they would have noticed.
         """
         if worker.state in TRUSTED or not worker.calls:
             return
 
         def ended(other: Attempt) -> None:
-            is_lost = isinstance(error, WorkerLost)
-            if attempt is not None and isinstance(error, WorkerUnreachable):
-                is_lost = is_lost or other.number < attempt.number
-            if is_lost:
+            earlier = (
+                other.number < attempt.number if attempt else other.started_at < worker.asked_at
+            )
+            gone = isinstance(error, WorkerUnreachable) and earlier
+            if gone or isinstance(error, WorkerLost):
                 self._suspects.blame(other)
 
         for shard in self._calls.take_back(worker, ended):

@@ -112,6 +112,8 @@ class Worker:
         # quarantine
         self.ejections = 0
         self.examine_at = now
+        self.asked_at = float("-inf")
+        """When its last examination began."""
         self.examinations = 0
         self.proved_at: float | None = None
         """When it last passed a canary."""

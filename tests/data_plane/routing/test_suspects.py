@@ -196,6 +196,24 @@ def test_a_worker_that_is_found_gone_was_lost_with_what_it_had(world: World):
     assert all(right(request) for request in requests)
 
 
+def test_an_examination_that_finds_a_worker_gone_accuses_what_it_had(world: World):
+    """Idle connections tell of its end before those with a call do."""
+    one, _ = world.worker("w1"), world.worker("w2")
+    requests = [world.submit(2000, first=number) for number in range(4)]
+    had = [attempt for attempt in world.flying if attempt.worker is one]
+    world.now += 0.001
+    world.core.membership.asking(one, world.now)
+    requests += [world.submit(2000, first=number) for number in range(4, 8)]
+    later = [attempt for attempt in world.flying if attempt.worker is one][len(had) :]
+    assert had
+    assert later
+    world.core.membership.failed(one, WorkerUnreachable("w1", "refused"), world.now)
+    assert {attempt.shards[0].losses for attempt in had} == {1}
+    assert {attempt.shards[0].losses for attempt in later} == {0}
+    assert play(world) == []
+    assert all(right(request) for request in requests)
+
+
 def test_a_worker_that_answers_what_is_wrong_was_not_lost(world: World):
     for url in ("w1", "w2", "w3"):
         world.worker(url)
