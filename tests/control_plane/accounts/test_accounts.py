@@ -3,6 +3,7 @@
 import asyncio
 from unittest.mock import ANY
 
+import pytest
 from sqlalchemy import select
 
 from gateway.control_plane.accounts import memberships, users
@@ -74,6 +75,7 @@ async def test_a_domain_is_sent_so_many_links_by_strangers(database: Database):
         assert await ask(f"{n}@gmail.com") is not None  # anyone has a mailbox there
 
 
+@pytest.mark.usefixtures("now")
 async def test_no_domain_and_no_network_takes_the_day_s_credit(database: Database):
     welcome = Welcome(
         secret=Keyring("s"), credit_nanos=5, credit_days=1, day_nanos=100, share_nanos=10

@@ -188,6 +188,7 @@ async def test_mails_wait_while_many_are_unsent(
 
 
 @pytest.mark.postgresql
+@pytest.mark.usefixtures("now")
 async def test_a_type_has_so_many_mails_a_day_and_the_last_says_so(
     database: Database, owner: User, monkeypatch: pytest.MonkeyPatch
 ):

@@ -16,6 +16,7 @@ from gateway.storage.database import Database
 from gateway.storage.ledger.postings import database_now
 
 
+@pytest.mark.usefixtures("now")
 async def test_only_what_one_moved_alone_today_counts(database: Database):
     async with database.write() as connection:
         now = await database_now(connection)
@@ -46,6 +47,7 @@ async def test_only_what_one_moved_alone_today_counts(database: Database):
 
 
 @pytest.mark.sqlite
+@pytest.mark.usefixtures("now")
 async def test_what_passes_the_limit_of_a_day_waits(database: Database):
     rules = approvals.Rules(alone_nanos=10, day_nanos=15)
     nobody = Operator(user_id=None, email="", role="owner")

@@ -3,6 +3,7 @@
 import html
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from sqlalchemy import insert, select, update
 
 from gateway.app.process import Process
@@ -102,6 +103,7 @@ async def test_a_need_that_is_gone_is_not_put_off(browser: Browser, gateway: Pro
     assert (await browser.get("/admin/snooze", params={"key": "owing:x"})).status_code == 404
 
 
+@pytest.mark.usefixtures("now")
 async def test_the_numbers_stand_beside_those_of_the_same_weekday(
     browser: Browser, gateway: Process
 ):

@@ -61,6 +61,7 @@ async def test_throw_away_mailboxes_may_sign_in_without_credit(gateway: Process,
 
 
 @pytest.mark.parametrize("options", [{"promotion_nanos_per_day": 499_999_999}])
+@pytest.mark.usefixtures("now")
 async def test_a_day_has_a_budget(gateway: Process, app: Litestar):
     browsers = [Browser(app) for _ in range(3)]
     await asyncio.gather(
