@@ -9,8 +9,9 @@ import pytest
 
 from gateway import wall
 from gateway.app.upkeep import forget_old
+from gateway.control_plane.accounts import organizations
 from gateway.control_plane.payments import payments, stored_events
-from gateway.control_plane.payments.event_routes import AT_ONCE
+from gateway.control_plane.payments.event_routes import AT_ONCE, _customer_of_card
 from gateway.control_plane.payments.events import TYPES, StripeEvent, parse
 from gateway.control_plane.payments.outage import FAILURES_MAX
 from gateway.control_plane.payments.stripe_api import API_VERSION
@@ -167,6 +168,24 @@ async def test_a_row_that_is_missing_is_made_from_the_event(shop: Shop):
     assert (found.origin, found.state) == ("found", "paid")
     assert await shop.available_cents() == 2500
     await shop.assert_sound()
+
+
+async def test_a_card_is_its_own_customers(shop: Shop):
+    async with shop.database.write() as connection:
+        for name in ("a", "b"):
+            made = await organizations.create(connection, name)
+            blank = dict.fromkeys(
+                ("card_brand", "card_last_four", "card_expires", "card_fingerprint"), ""
+            )
+            await connection.execute(
+                tables.payment_customers.insert().values(
+                    organization_id=made.id, generation=1, customer_id=f"cus_{name}",
+                    payment_method_id=f"pm_{name}", held_reason="", changed_at=NOW, **blank,
+                )
+            )  # fmt: skip
+        for name in ("a", "b"):
+            assert await _customer_of_card(connection, f"pm_{name}") == f"cus_{name}"
+        assert await _customer_of_card(connection, "pm_c") is None
 
 
 async def test_of_many_events_the_oldest_are_taken_first(shop: Shop):

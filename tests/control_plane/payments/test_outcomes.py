@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from datetime import datetime
 
+import msgspec
 import pytest
 from sqlalchemy import select
 
@@ -132,3 +133,24 @@ async def test_a_payment_in_the_console_closes_the_breaker_of_its_card(
 async def told(shop: TopUps):
     async with shop.database.read() as connection:
         return (await connection.execute(select(tables.notices))).all()
+
+
+async def test_the_card_that_is_named_is_the_organizations_own(
+    database: Database, fake: FakeStripe
+):
+    async with top_ups(database, fake) as shop:
+        await shop.attempts.run()
+        (payment,) = await shop.payments()
+        async with database.write() as connection:
+            other = await shop.another_organization(connection)
+            await connection.execute(
+                tables.payment_customers.insert().values(
+                    organization_id=other.id, generation=1, customer_id="cus_other",
+                    payment_method_id=payment.payment_method_id, card_brand="amex",
+                    card_last_four="0005", card_expires="", card_fingerprint="", held_reason="",
+                    changed_at=shop.now,
+                )
+            )  # fmt: skip
+            assert await outcomes._card(connection, payment) == ("visa", "4242")
+            replaced = msgspec.structs.replace(payment, payment_method_id="pm_before")
+            assert await outcomes._card(connection, replaced) == ("", "")
