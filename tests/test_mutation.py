@@ -70,6 +70,13 @@ def test_a_survivor_is_told_as_one(tree: Tree):
     assert "- purse.py:13 `1` to `2`: nobody calls it" in written
 
 
+def test_tests_that_run_nothing_of_a_file_meet_none_of_its_changes(tree: Tree):
+    (tree.root / "other.py").write_text("one = 1\n")
+    (tree.root / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
+    traced = tree.trace(["test_purse.py"], [str(tree.root / "other.py")], 60)
+    assert (len(traced.tests), traced.lines) == (2, {})
+
+
 def test_a_run_that_does_not_end_is_noticed(tree: Tree, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(trial, "_START_SECONDS", 2.0)
     endless = changes.Change("purse.py", 4, 4, PURSE.index("if cost"), "if", "while", "")
