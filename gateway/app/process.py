@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 import structlog
 from litestar import Litestar, Router
 from litestar.exceptions import HTTPException
-from litestar.plugins import PluginProtocol
-from litestar.plugins.core import MsgspecDIPlugin
 from litestar.types import ControllerRouterHandler, Receive, Scope, Send
 
 from gateway.app.admin_listener import listening, parted
@@ -70,7 +68,7 @@ class Process:
             async with self.running():
                 yield
 
-        self.app = _Application(
+        self.app = Litestar(
             route_handlers=[handler for wing in running for handler in _mounted(wing)],
             lifespan=[lifespan],
             exception_handlers={HTTPException: errors, Exception: errors},
@@ -182,17 +180,6 @@ class Process:
         except Exception as error:  # noqa: BLE001 - usage without a partition is charged too
             reason = f"{type(error).__name__}: {error}"
             log.error("partitions can't be made yet", reason=reason)
-
-
-class _Application(Litestar):
-    """Litestar without its plugins for pydantic and attrs, whose models no handler takes.
-
-    Where somebody installed pydantic, importing it took a fifteenth of a process's start.
-    """
-
-    @staticmethod
-    def _get_default_plugins(plugins: list[PluginProtocol]) -> list[PluginProtocol]:
-        return [*plugins, MsgspecDIPlugin()]
 
 
 def runs(role: Role, plane: Plane) -> bool:
