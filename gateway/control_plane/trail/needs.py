@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -14,6 +15,9 @@ _STEPS = {
     "ledger": (Step("Open the books", "/admin/books"),),
     "trail": (Step("Open the trail", "/admin/trail"),),
 }
+
+_NAMED_MAX = 3
+"""Of what breaks a rule, those that are named here: the step leads to all."""
 
 
 @tells("An audit found something broken, or the last three did not run.")
@@ -29,7 +33,7 @@ def _of(result: AuditRun, now: datetime) -> list[Need]:
             key=f"audit:{result.name}:{name}",
             severity="critical",
             subject=_SUBJECTS[result.name],
-            words=f"{name} is broken by {', '.join(culprits)}",
+            words=f"{name} is broken by {_first(culprits)}",
             since=result.broken_since,
             steps=_STEPS[result.name],
         )
@@ -47,3 +51,8 @@ def _of(result: AuditRun, now: datetime) -> list[Need]:
             )
         )
     return needs
+
+
+def _first(culprits: Sequence[str]) -> str:
+    more = len(culprits) - _NAMED_MAX
+    return ", ".join(culprits[:_NAMED_MAX]) + (f" and {more} more" if more > 0 else "")
