@@ -122,13 +122,13 @@ async def test_old_leases_go_when_they_are_closed_and_long_unused(database: Data
     await assert_sound(database)
 
 
-async def test_strays_are_moved_and_the_rest_of_them_told(postgresql: Database):
+async def test_strays_are_moved_and_the_rest_of_them_told(postgresql: Database, now: datetime):
     """The review's: one id of a wrong clock stopped upkeep, and the start of every gateway."""
     books = await Books.fill(postgresql)  # of today, which has no partition yet
     for ahead in (-3, 5):
-        await books.use(1, request_id=id_of(TODAY + timedelta(days=ahead)))
-    await books.use(1, request_id=id_of(TODAY + timedelta(days=100)))
-    await books.use(1, request_id=id_of(TODAY - timedelta(days=100)))
+        await books.use(1, request_id=id_of(now.date() + timedelta(days=ahead)))
+    await books.use(1, request_id=id_of(now.date() + timedelta(days=100)))
+    await books.use(1, request_id=id_of(now.date() - timedelta(days=100)))
     before = await rows(postgresql)
 
     done = await partitions.maintain(postgresql, retention_days=RETENTION)
@@ -137,11 +137,11 @@ async def test_strays_are_moved_and_the_rest_of_them_told(postgresql: Database):
     async with postgresql.read() as connection:
         left = {"usage_events": 1, "receipt_roots": 0}
         assert await partitions.strays(connection) == left
-        (need,) = await needs.strays(connection, datetime.now(UTC))
+        (need,) = await needs.strays(connection, now)
     assert "1 row" in need.words
     assert await rows(postgresql) == before - 1  # the one of long ago is over its retention
     for ahead in (-3, 0, 5):
-        assert await rows(postgresql, f"usage_events_{TODAY + timedelta(days=ahead):%Y%m%d}") >= 1
+        assert await rows(postgresql, f"usage_events_{now + timedelta(days=ahead):%Y%m%d}") >= 1
     await assert_sound(postgresql)
     with pytest.raises(DBAPIError, match="append-only"):  # history is as closed as before
         async with postgresql.write() as connection:
