@@ -72,7 +72,7 @@ def parent_of(headers: Mapping[str, str]) -> Context:
 
 
 def headers_of(span: Span) -> dict[str, str]:
-    """Return the headers that continue a span's trace at whoever is called."""
+    """Return the headers by which the callee continues a span's trace."""
     headers: dict[str, str] = {}
     _W3C.inject(headers, set_span_in_context(span, Context()))
     return headers

@@ -26,7 +26,7 @@ class Credentials:
     """What proves us to a worker, and the worker to us."""
 
     def __init__(self, keys: Sequence[bytes], name: str, *, used: bool) -> None:
-        """`name` is the authority whose keys these are; `used` if nothing is sent without a proof.
+        """`name` is the authority that the keys are for; with `used`, every call carries a proof.
 
         Otherwise they are used once the worker asks for a proof.
         """

@@ -111,7 +111,7 @@ class WorkerCall(asyncio.Future[T], Generic[T]):
         self.fail(WorkerTimeout(self._caller.url, reason))
 
     def _let_go(self) -> None:
-        """Leave no reference that leads back here, and no work for which nobody waits."""
+        """Drop references that lead back here, and stop work that no one needs."""
         self._timer.cancel()
         connection, self.connection = self.connection, None
         if connection is not None:

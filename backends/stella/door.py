@@ -11,7 +11,7 @@ KEY_VARIABLE = "STELLA_WORKER_OPENAI_KEY"
 
 
 class OpenAIDoor:
-    """Admits whoever has the key; without a key, this machine, if no other reaches the worker."""
+    """Admits requests with the key; without a key, all, if only this machine can send them."""
 
     def __init__(self, key: str, *, is_local: bool) -> None:
         self._key = key

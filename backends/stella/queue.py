@@ -63,7 +63,7 @@ class TokenQueue:
                 return batch
 
     def drop(self, call: QueuedCall) -> None:
-        """Drop a call that nobody waits for; rows that are being computed are not stopped."""
+        """Drop an abandoned call; rows being computed are not stopped."""
         with self._changed:
             if call in self._calls:
                 self._remove(call)

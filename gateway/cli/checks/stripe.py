@@ -13,7 +13,7 @@ ABOUT = "stripe"
 
 
 async def stripe(settings: Settings) -> AsyncIterator[Finding]:
-    """Read the newest checkout. Without a key nothing is sold, and nobody is asked."""
+    """Read the newest checkout. Without a key nothing is sold, and Stripe is not asked."""
     if not settings.stripe_secret_key:
         yield ok(ABOUT, "GATEWAY_STRIPE_SECRET_KEY is not set: no credit is sold")
         return

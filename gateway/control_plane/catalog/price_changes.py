@@ -82,7 +82,7 @@ async def cancel(connection: AsyncConnection, change_id: str) -> PriceChange | N
 
 
 async def apply_due(database: Database) -> int:
-    """Turn changes whose moment has come into versions of their prices; return how many."""
+    """Make due changes new versions of their prices; return how many."""
     due = _waits() & (price_changes.c.effective_at <= wall.now())
     async with database.read() as connection:  # avoid the write lock if nothing is due
         if await connection.scalar(select(price_changes.c.id).where(due).limit(1)) is None:
@@ -124,7 +124,7 @@ async def in_force(
 
 
 async def unannounced(connection: AsyncConnection) -> list[PriceChange]:
-    """Return coming increases whose announcement is not finished, the oldest first."""
+    """Return coming increases that are not fully announced, the oldest first."""
     query = select(*_columns()).where(_waits(), price_changes.c.announced_at.is_(None))
     found = await connection.execute(query.order_by(price_changes.c.id).limit(_AT_ONCE))
     return [PriceChange(**row) for row in found.mappings()]

@@ -18,7 +18,7 @@ from gateway.control_plane.catalog.elsewhere import ProviderOffer
 from gateway.control_plane.catalog.estimates import estimate_nanos
 
 BENCHMARKS = ("MTEB English v2",)
-"""Benchmarks whose scores pages show: each version of a benchmark is a benchmark of its own."""
+"""Benchmarks whose scores pages show: each version counts as its own benchmark."""
 
 _DESCRIPTION_CHARACTERS_MAX = 180
 """Search engines cut what is longer."""

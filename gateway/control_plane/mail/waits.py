@@ -18,7 +18,7 @@ from gateway.storage.database import Database
 from gateway.storage.tables import outbox
 
 MailKind = Literal["link", "notice", "launch"]
-"""A link is a mail that somebody waits for."""
+"""Someone waits for an email with a link."""
 KINDS: tuple[MailKind, ...] = get_args(MailKind)
 
 

@@ -24,7 +24,7 @@ from gateway.storage.tables import organizations
 log = structlog.get_logger()
 
 SECOND = "Stripe has a second payment that names it: "
-"""What an operator is told, until somebody has changed the second one's metadata at Stripe."""
+"""What an operator is told until the second one's metadata is changed at Stripe."""
 CREDIT_CENTS_MAX = 500_000
 """Most credit that metadata may claim: the most that can be bought at once."""
 

@@ -113,7 +113,7 @@ class Shard:
     losses: int = 0
     """Workers that were lost while computing it: above 0 it is suspected; see `suspects`."""
     fatal: bool = False
-    """It is the row that the last of them was lost by."""
+    """It is known to be why the last of them was lost."""
     invalid: int = 0
     """Invalid answers to it."""
     not_before: float = 0.0

@@ -66,9 +66,11 @@ class Suspects:
             if now < self.waiting[0].not_before and self.waiting[0].open:
                 break
             shard = self.waiting.popleft()
+            if not shard.open:
+                continue
             if risky and shard.losses > 1:
                 held.append(shard)
-            elif shard.open:
+            else:
                 self.out.append(shard)
                 yield shard
         self.waiting.extendleft(reversed(held))

@@ -185,8 +185,8 @@ async def test_a_session_that_is_over_is_not_listed(world: World):
 
 async def test_what_ended_before_keeps_its_time(world: World):
     await world.sessions.end(world["session ada A"])
-    act = lambda: world.within(sessions.end_all, world["ada"])  # noqa: E731
-    assert await world.changed_by(act) == OF_ADA - {"session ada A"}
+    changed = await world.changed_by(lambda: world.within(sessions.end_all, world["ada"]))
+    assert changed == OF_ADA - {"session ada A"}
 
 
 async def test_a_welcome_is_ones_own(world: World):

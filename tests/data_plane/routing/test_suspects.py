@@ -4,7 +4,7 @@ import pytest
 
 from backends.protocol import InvalidAnswer, WorkerLost, WorkerUnreachable
 from gateway.data_plane.routing import suspects
-from gateway.data_plane.routing.outcomes import FatalInput
+from gateway.data_plane.routing.outcomes import DeadlineMissed, FatalInput
 from gateway.data_plane.routing.suspects import PAUSE_SECONDS, digest_of
 from gateway.snapshots import WorkerState
 from tests.data_plane.routing.world import World, answer, fail, idle, right, row
@@ -113,6 +113,22 @@ def test_the_last_worker_never_gets_a_row_that_may_have_cost_two(world: World):
     assert len(play(world)) == 1
     assert [type(request.error) for request in suspected] == [FatalInput, type(None), type(None)]
     assert all(right(request) for request in suspected[1:])
+
+
+def test_what_waits_for_a_second_worker_ends_with_its_request(world: World):
+    for number in range(3):
+        world.worker(f"w{number}")
+    suspected = world.submit(3, 3, seconds=5.0)
+    world.later(0.3)
+    for attempt in world.flying:
+        fail(world, attempt, WorkerLost, "killed")
+    world.later(PAUSE_SECONDS)
+    assert world.core.suspects.waiting
+    assert not world.flying
+    world.later(5.0)
+    assert isinstance(suspected.error, DeadlineMissed)
+    assert not world.core.suspects.waiting
+    assert idle(world.core)
 
 
 def test_who_waits_for_a_second_worker_does_not_hold_up_other_suspects(world: World):
